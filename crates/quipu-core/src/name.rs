@@ -1,0 +1,243 @@
+//! Names: of streams, event types, tags and content types.
+//!
+//! A name is UTF-8 without control characters, within its limit. It is parsed once, when it comes
+//! in, and is right from then on. Names that begin with `$` are reserved for the store; those that
+//! begin with `$quipu.` belong to the framework and are written with the application's rights.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::limits;
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The text is empty. Give the thing a name.
+    #[error("a {what} must not be empty")]
+    Empty {
+        /// Which kind of name was asked for.
+        what: &'static str,
+    },
+    /// The text has more bytes than such a name may have. Shorten it.
+    #[error("a {what} has at most {size_max} bytes, this one has {size}")]
+    TooLong {
+        /// Which kind of name was asked for.
+        what: &'static str,
+        /// The bytes in the text.
+        size: usize,
+        /// The most bytes allowed.
+        size_max: usize,
+    },
+    /// The text has a control character. Take it out.
+    #[error("a {what} has no control characters, this one has U+{:04X} at byte {offset}", u32::from(*.found))]
+    ControlCharacter {
+        /// Which kind of name was asked for.
+        what: &'static str,
+        /// Where it stands, in bytes.
+        offset: usize,
+        /// The character.
+        found: char,
+    },
+}
+
+fn check(what: &'static str, text: &str, size_max: usize) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty { what });
+    }
+    if text.len() > size_max {
+        return Err(NameError::TooLong { what, size: text.len(), size_max });
+    }
+    match text.char_indices().find(|(_, character)| character.is_control()) {
+        Some((offset, found)) => Err(NameError::ControlCharacter { what, offset, found }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a name belongs to the store itself and is written with system rights only.
+fn is_system(name: &str) -> bool {
+    name.starts_with('$') && !name.starts_with("$quipu.")
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $size_max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses a name.
+            ///
+            /// # Errors
+            ///
+            /// A [`NameError`] that says what is wrong with the text.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
+                let text = text.as_ref();
+                let size_max: fn(&str) -> usize = $size_max;
+                check($what, text, size_max(text))?;
+                Ok(Self(text.into()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Whether the name begins with `$`: the store's or the framework's own.
+            pub fn is_reserved(&self) -> bool {
+                self.0.starts_with('$')
+            }
+
+            /// Whether the name is written with system rights only: reserved, and not `$quipu.`.
+            pub fn is_system(&self) -> bool {
+                is_system(&self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = NameError;
+
+            fn try_from(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                &*self.0 == other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                &*self.0 == *other
+            }
+        }
+    };
+}
+
+name!(
+    /// The name of a stream: at most 512 bytes, reserved names at most 2,048.
+    ///
+    /// ```
+    /// use quipu_core::StreamName;
+    ///
+    /// let stream = StreamName::new("order-4711")?;
+    /// assert_eq!(stream.category(), "order");
+    /// assert_eq!(stream.metadata_stream().as_str(), "$$order-4711");
+    /// assert!(StreamName::new("").is_err());
+    /// # Ok::<(), quipu_core::NameError>(())
+    /// ```
+    StreamName, "stream name", |text| if text.starts_with('$') {
+        limits::RESERVED_STREAM_NAME_SIZE_MAX
+    } else {
+        limits::STREAM_NAME_SIZE_MAX
+    }
+);
+
+name!(
+    /// The type of an event, such as `OrderPlaced`: at most 255 bytes.
+    EventType, "event type", |_| limits::EVENT_TYPE_SIZE_MAX
+);
+
+name!(
+    /// A label that queries find events by, such as `order:4711`: at most 255 bytes.
+    Tag, "tag", |_| limits::TAG_SIZE_MAX
+);
+
+name!(
+    /// The media type of an event's data, such as `application/json`: at most 255 bytes.
+    ContentType, "content type", |_| limits::CONTENT_TYPE_SIZE_MAX
+);
+
+impl StreamName {
+    /// The part before the first `-`, or the whole name where there is none.
+    pub fn category(&self) -> &str {
+        category(&self.0)
+    }
+
+    /// The stream that holds this stream's metadata: `$$` and the name.
+    pub fn metadata_stream(&self) -> Self {
+        // Two bytes more than the limit of 512 are within the limit of reserved names; a reserved
+        // name may come to exceed it, and is refused where metadata is written.
+        Self(format!("$${}", self.0).into())
+    }
+
+    /// The stream whose metadata this stream holds, if it is a metadata stream.
+    pub fn metadata_of(&self) -> Option<Self> {
+        self.0.strip_prefix("$$").filter(|rest| !rest.is_empty()).map(|rest| Self(rest.into()))
+    }
+
+    /// Whether this stream holds the metadata of another.
+    pub fn is_metadata(&self) -> bool {
+        self.0.len() > 2 && self.0.starts_with("$$")
+    }
+}
+
+/// The category of the stream of that name: the part before the first `-`, or all of it.
+pub fn category(stream: &str) -> &str {
+    stream.split_once('-').map_or(stream, |(category, _)| category)
+}
+
+impl ContentType {
+    /// `application/json`.
+    pub fn json() -> Self {
+        static JSON: std::sync::LazyLock<ContentType> =
+            std::sync::LazyLock::new(|| ContentType("application/json".into()));
+        JSON.clone()
+    }
+
+    /// `application/octet-stream`.
+    pub fn octets() -> Self {
+        static OCTETS: std::sync::LazyLock<ContentType> =
+            std::sync::LazyLock::new(|| ContentType("application/octet-stream".into()));
+        OCTETS.clone()
+    }
+
+    /// Whether the data is JSON: `application/json`, or any type that ends in `+json`.
+    pub fn is_json(&self) -> bool {
+        let essence = self.0.split(';').next().unwrap_or_default().trim();
+        essence == "application/json" || essence.ends_with("+json")
+    }
+}
