@@ -1,1 +1,3 @@
 //! The embedded event store.
+
+pub mod io;
