@@ -1,3 +1,4 @@
 //! The embedded event store.
 
+pub mod beside;
 pub mod io;
