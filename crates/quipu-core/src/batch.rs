@@ -36,7 +36,7 @@ pub struct EventSpan {
     pub tags_size: u16,
     /// Bytes in the type.
     pub type_size: u8,
-    /// Bytes in the content type.
+    /// Bytes in the content type. None stands for `application/json`, which most events have.
     pub content_type_size: u8,
     /// Whether the data was erased.
     pub erased: bool,
@@ -62,7 +62,10 @@ impl EventSpan {
         let (event_type, rest) = rest.split_at(usize::from(self.type_size));
         let (content_type, mut tags) = rest.split_at(usize::from(self.content_type_size));
         let is_text = |bytes: &[u8]| !bytes.is_empty() && std::str::from_utf8(bytes).is_ok();
-        if !(is_text(stream) && is_text(event_type) && is_text(content_type)) {
+        if !(is_text(stream)
+            && is_text(event_type)
+            && (content_type.is_empty() || is_text(content_type)))
+        {
             return false;
         }
         while let Some((size, rest)) = tags.split_first() {
@@ -223,7 +226,10 @@ impl<'a> EventRef<'a> {
 
     /// How to read the data.
     pub fn content_type(self) -> &'a str {
-        self.text(self.content_type_offset(), usize::from(self.span.content_type_size))
+        match self.span.content_type_size {
+            0 => "application/json",
+            size => self.text(self.content_type_offset(), usize::from(size)),
+        }
     }
 
     /// The event's tags, in order of their bytes.
