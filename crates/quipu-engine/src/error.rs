@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use quipu_core::StorageError;
 
 use crate::format::Corrupt;
+use crate::index::IndexError;
 
 /// A disk did not do what it was asked, or does not hold what it should.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,15 @@ impl DiskError {
 /// Whether the disk, or a quota on it, has no space left.
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl From<IndexError> for DiskError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Corrupt { file, offset, reason } => Self::corrupt(&file, offset, reason),
+            IndexError::Io { file, source } => Self::io("read or write", &file)(source),
+        }
+    }
 }
 
 impl From<DiskError> for StorageError {

@@ -1,9 +1,8 @@
 //! The embedded event store.
 
-#[expect(dead_code, unused_imports, reason = "the engine around the index is not here yet")]
-mod index;
 pub mod io;
 
+mod engine;
 mod error;
 mod format;
 mod index;
@@ -11,13 +10,18 @@ mod layout;
 mod log;
 mod lookup;
 mod manifest;
+mod maintenance;
 mod options;
+mod reader;
+mod recovery;
 mod segment;
 mod space;
+mod subscription;
 mod walk;
 mod watermark;
 mod writer;
 
+pub use engine::{Engine, Recovery};
 pub use error::DiskError;
 pub use format::{Corrupt, FORMAT_VERSION};
 pub use options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use quipu_core::Revision;
+
 use crate::error::DiskError;
 use crate::format::record::Record;
-use crate::index::Index;
-use crate::index::key::{IdKey, Key, KeyHasher};
+use crate::index::{IdKey, Index, Key, KeyHasher};
 use crate::io::{File, Io};
 use crate::layout::Layout;
 use crate::manifest::ManifestFile;
@@ -92,7 +93,13 @@ pub(crate) fn keys_of(hasher: KeyHasher, record: &Record<'_>, keys: &mut Vec<Key
         });
     }
     let stream = record.stream();
-    hasher.event_keys(stream, record.event_type(), record.tags(), record.revision() == 0, keys);
+    hasher.event_keys(
+        keys,
+        stream,
+        Revision::new(record.revision()),
+        record.event_type(),
+        record.tags(),
+    );
     hasher.id(stream, record.id())
 }
 

@@ -8,8 +8,7 @@ use quipu_core::{
 use crate::error::DiskError;
 use crate::format::commitment::Stub;
 use crate::format::record::Record;
-use crate::index::Reader;
-use crate::index::key::KeyHasher;
+use crate::index::{KeyHasher, Reader};
 use crate::log::Log;
 
 /// Where records are looked at: the log, and for the writer what it has staged too.
@@ -114,7 +113,7 @@ fn find_last<T>(
     look: impl Fn(&Record<'_>) -> Option<T>,
 ) -> Result<Option<T>, DiskError> {
     let key = hasher.stream(stream.as_str());
-    let mut cursor = reader.cursor(key, u64::MAX, Direction::Backward)?;
+    let mut cursor = reader.cursor(key, u64::MAX, Direction::Backward);
     while let Some(position) = cursor.next()? {
         let found = records.with_record(position, |record| {
             let own = !record.is_stub() && record.stream() == stream.as_str();
@@ -148,7 +147,7 @@ pub(crate) fn place_of(
         Some(position) if is_it(position)? => return Ok(Some(position)),
         Some(_) => {}
     }
-    let mut cursor = reader.cursor(key, 0, Direction::Forward)?;
+    let mut cursor = reader.cursor(key, 0, Direction::Forward);
     while let Some(position) = cursor.next()? {
         if is_it(position)? {
             return Ok(Some(position));

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::Writer;
 use crate::error::DiskError;
 use crate::format::record::Record;
-use crate::index::key::KeyHasher;
+use crate::index::KeyHasher;
 use crate::io::SeededBug;
 use crate::lookup::{self, Records};
 
@@ -150,7 +150,8 @@ impl LogState for Writer {
     ) -> Result<Option<(Position, Revision)>, DiskError> {
         let reader = self.log.index.reader(u64::MAX);
         let own = self.log.hasher.id(stream.as_str(), id);
-        for position in reader.find_ids(own)? {
+        let mut candidates = reader.find_ids(own);
+        while let Some(position) = candidates.next()? {
             let found = self.with_record(position, |record| {
                 lookup::is_event(&record, self.log.hasher, stream, id).then(|| record.revision())
             })?;
@@ -169,8 +170,7 @@ impl LogState for Writer {
         let overlay = !self.log.io.has_bug(SeededBug::SkipConditionOverlay);
         let upto = if overlay { u64::MAX } else { self.log.watermark.get() };
         let reader = self.log.index.reader(upto);
-        let wanted = self.log.hasher.query(query);
-        let mut candidates = reader.candidates(&wanted, after.get() + 1, Direction::Forward)?;
+        let mut candidates = reader.candidates(query, after.next().get(), Direction::Forward);
         while let Some(position) = candidates.next()? {
             if self.with_record(position, |record| lookup::matches(&record, query))? {
                 return Ok(Some(Position::new(position)));

@@ -8,7 +8,7 @@ use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
 use crate::format::record::{self, Record, RecordPlace, flag};
 use crate::format::segment::SEGMENT_HEADER_SIZE;
-use crate::index::key::Key;
+use crate::index::Key;
 use crate::walk::Place;
 
 /// Bytes kept free before the records, for the segment's head and the batch's.
@@ -169,13 +169,12 @@ impl Writer {
         stage.starts.push(u32::try_from(stage.buffer.len()).expect("batches are under 4 GiB"));
         record::encode(&mut stage.buffer, seed, place, stream, event);
         let hasher = self.log.hasher;
-        stage.keys.clear();
         hasher.event_keys(
+            &mut stage.keys,
             stream,
+            Revision::new(place.revision),
             event.event_type.as_str(),
             event.tags.iter().map(quipu_core::Tag::as_str),
-            place.revision == 0,
-            &mut stage.keys,
         );
         self.log.index.push(&stage.keys, hasher.id(stream, event.id));
     }
