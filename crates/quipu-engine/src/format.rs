@@ -9,6 +9,7 @@ pub(crate) mod fields;
 pub(crate) mod manifest;
 pub(crate) mod offsets;
 pub(crate) mod record;
+pub(crate) mod run;
 pub(crate) mod segment;
 pub(crate) mod watermark;
 

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::format::manifest::RunEntry;
-
 /// The paths in one store's directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -51,10 +49,6 @@ impl Layout {
 
     pub(crate) fn index(&self) -> PathBuf {
         self.root.join("index")
-    }
-
-    pub(crate) fn run(&self, run: &RunEntry) -> PathBuf {
-        self.index().join(format!("{:012}-{:012}-{}.run", run.first, run.last, run.level))
     }
 
     /// What recovery took out of the log: bytes of a batch that was never acknowledged.

@@ -107,8 +107,9 @@ impl Log {
             }
         }
         names.sort_unstable();
-        names.truncate(limit);
-        Ok(names.into_iter().filter_map(|name| StreamName::new(name).ok()).collect())
+        let names: Vec<_> =
+            names.into_iter().filter_map(|name| StreamName::new(name).ok()).collect();
+        Ok(reader.names(prefix, after, limit, &names)?)
     }
 
     /// What is known of a stream.

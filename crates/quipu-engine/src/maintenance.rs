@@ -6,7 +6,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quipu_core::StreamName;
+
 use crate::error::DiskError;
+use crate::index::Run;
 use crate::log::Log;
 
 /// How long to wait before a step that failed is tried again.
@@ -105,7 +108,35 @@ impl Maintenance {
 
     /// Does one thing, if there is one. Whether there was.
     fn step(&self) -> Result<bool, DiskError> {
-        self.write_offsets()
+        Ok(self.seal()? || self.write_offsets()? || self.merge()?)
+    }
+
+    /// Writes the oldest full tail of the index as a run.
+    fn seal(&self) -> Result<bool, DiskError> {
+        let sealed = seal(&self.log)?;
+        if sealed {
+            self.changed.notify_all();
+        }
+        Ok(sealed)
+    }
+
+    /// Merges runs, and seals what becomes full meanwhile: memory comes before reading speed.
+    fn merge(&self) -> Result<bool, DiskError> {
+        let log = &self.log;
+        let mut failure = None;
+        let mut keep_going = || {
+            if failure.is_none() && log.index.frozen_count() > 0 {
+                failure = self.seal().err();
+            }
+            failure.is_none() && !self.lock().stop
+        };
+        let merged = log.index.merge(&*log.io, &log.layout.index(), &mut keep_going)?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let Some(run) = merged else { return Ok(false) };
+        install_run(log, run)?;
+        Ok(true)
     }
 
     /// Writes the table of a segment that is full and has none.
@@ -118,4 +149,34 @@ impl Maintenance {
         }
         Ok(false)
     }
+}
+
+/// Writes the oldest full tail of the index as a run, if there is one. Whether there was.
+pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
+    let name_at = |position| -> Result<Option<StreamName>, DiskError> {
+        log.with_record(position, |record| {
+            let begins = !record.is_stub() && record.revision() == 0;
+            begins.then(|| StreamName::new(record.stream()).ok()).flatten()
+        })
+    };
+    let durable = log.watermark.get();
+    let run = log.index.seal::<DiskError>(&*log.io, &log.layout.index(), durable, name_at)?;
+    let Some(run) = run else { return Ok(false) };
+    install_run(log, run)?;
+    Ok(true)
+}
+
+/// Lets the manifest, then the readers, know of a run whose file is durable; then removes the
+/// files of the runs it takes the place of.
+fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
+    let mut manifest = log.manifest();
+    let runs = log.index.runs_with(&run).iter().map(|run| run.name()).collect();
+    manifest.change(|manifest| manifest.runs = runs)?;
+    let replaced = log.index.install(run);
+    drop(manifest);
+    for old in replaced {
+        // A file that stays behind is removed when the store is opened again.
+        let _stays = log.io.remove(old.path());
+    }
+    Ok(())
 }

@@ -11,10 +11,11 @@ use crate::engine::Recovery;
 use crate::error::DiskError;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
-use crate::index::{Index, KeyHasher};
+use crate::index::{Index, Origin, Run, RunHeader};
 use crate::io::{File, Io, Lock};
 use crate::layout::Layout;
 use crate::log::{Log, keys_of};
+use crate::maintenance::seal;
 use crate::manifest::{self, ManifestFile};
 use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
 use crate::recovery::{self, Access};
@@ -146,8 +147,8 @@ fn open_log(
     lock: Option<Box<dyn Lock>>,
 ) -> Result<Opened, OpenError> {
     let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
-    let hasher = KeyHasher::new(manifest.get().hash_seed);
-    let index = Index::new(hasher, options.run_count, 1);
+    let last = found.tip.place.position - 1;
+    let (index, lost_run_count) = open_index(&io, &layout, &mut manifest, &options, last)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
         Access::Read => None,
@@ -179,14 +180,13 @@ fn open_log(
         watermark_file,
     );
     let log = Arc::new(log);
-    let last = tip.place.position - 1;
-    let indexed_count = index_from(&log, 1, last)?;
     log.watermark.raise(last);
+    let indexed_count = index_rest(&log, last, access)?;
     let recovery = Recovery {
         event_count: last,
         indexed_count,
         torn_size: found.torn_size,
-        lost_run_count: 0,
+        lost_run_count,
     };
     let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
     if let Some(segment) = &tip.segment {
@@ -213,13 +213,56 @@ fn open_watermark(io: &Arc<dyn Io>, layout: &Layout) -> Result<Arc<dyn File>, Di
     }
 }
 
-/// Adds the events from `first` to `last` to the index. How many there were.
-pub(crate) fn index_from(log: &Log, first: u64, last: u64) -> Result<u64, DiskError> {
+/// Opens the runs of the index. Those that are damaged or missing, and all behind them, are lost:
+/// the log has all they said.
+fn open_index(
+    io: &Arc<dyn Io>,
+    layout: &Layout,
+    manifest: &mut ManifestFile,
+    options: &OpenOptions,
+    last: u64,
+) -> Result<(Index, u64), DiskError> {
+    let own = manifest.get();
+    let origin = Origin { log: own.log, seed: own.hash_seed };
+    let directory = layout.index();
+    let mut runs = Vec::new();
+    for name in own.runs.iter().take_while(|name| name.last <= last) {
+        let Ok(run) = Run::open(&**io, &directory, RunHeader { origin, name: *name }) else { break };
+        runs.push(Arc::new(run));
+    }
+    let lost = own.runs.len() - runs.len();
+    if !options.read_only {
+        if lost > 0 {
+            let kept = runs.iter().map(|run| run.name()).collect();
+            manifest.change(|manifest| manifest.runs = kept)?;
+        }
+        remove_strays(io, &directory, &runs)?;
+    }
+    Ok((Index::new(origin, options.run_count, 1, runs)?, lost as u64))
+}
+
+/// Removes files that are no run of the index: the remains of a merge, of a crash, or lost runs.
+fn remove_strays(io: &Arc<dyn Io>, directory: &Path, runs: &[Arc<Run>]) -> Result<(), DiskError> {
+    for name in io.list(directory).map_err(DiskError::io("list", directory))? {
+        let path = directory.join(&name);
+        if !runs.iter().any(|run| run.path() == path) {
+            io.remove(&path).map_err(DiskError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Indexes the events that are in no run. How many there were.
+fn index_rest(log: &Log, last: u64, access: Access) -> Result<u64, DiskError> {
     let segments = log.segments();
+    let first = log.index.next_position();
     let mut keys = Vec::new();
     for position in first..=last {
         let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
+        if access == Access::Write && log.index.frozen_count() > 0 {
+            seal(log)?;
+        }
     }
     Ok((last + 1).saturating_sub(first))
 }

@@ -7,6 +7,7 @@ use quipu_core::{Incarnation, Lives, LogId, Position};
 use uuid::Uuid;
 
 use super::fields::Fields;
+use super::run::RunName;
 use super::{FORMAT_VERSION, checksum};
 
 const MAGIC: [u8; 8] = *b"QuipuMan";
@@ -31,7 +32,7 @@ pub(crate) struct Manifest {
     /// Segments that scavenging rewrote, with their present generation, in order.
     pub(crate) rewritten: Vec<(u64, u32)>,
     /// The runs of the index, in order of their positions.
-    pub(crate) runs: Vec<RunEntry>,
+    pub(crate) runs: Vec<RunName>,
 }
 
 /// The end of the log when it was known to be whole: damage at or below it is corruption.
@@ -47,14 +48,6 @@ pub(crate) struct Floor {
     pub(crate) header_crc: u32,
     /// The position of the last event.
     pub(crate) position: u64,
-}
-
-/// One run of the index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RunEntry {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) level: u8,
 }
 
 /// Why bytes are not a manifest.
@@ -112,7 +105,7 @@ impl Manifest {
         for run in &self.runs {
             body.extend_from_slice(&run.first.to_le_bytes());
             body.extend_from_slice(&run.last.to_le_bytes());
-            body.push(run.level);
+            body.extend_from_slice(&run.level.to_le_bytes());
         }
         body
     }
@@ -164,7 +157,7 @@ impl Manifest {
             .map(|_| Some((fields.u64()?, fields.u32()?)))
             .collect::<Option<Vec<_>>>()?;
         let runs = (0..fields.u32()?)
-            .map(|_| Some(RunEntry { first: fields.u64()?, last: fields.u64()?, level: fields.u8()? }))
+            .map(|_| Some(RunName { first: fields.u64()?, last: fields.u64()?, level: fields.u32()? }))
             .collect::<Option<Vec<_>>>()?;
         let lives = Lives::new(log, lives);
         let manifest =

@@ -49,7 +49,8 @@ impl Cursor {
     pub(crate) fn next(&mut self) -> Result<Option<u64>> {
         while let Some(index) = self.source {
             let Some(window) = self.window(index) else {
-                return Ok(self.end());
+                self.source = None;
+                return Ok(None);
             };
             let source = self.sources.get(index).expect("window() found the source");
             if self.node.is_none() && !window.is_empty() {
@@ -68,7 +69,9 @@ impl Cursor {
                 None => None,
             };
             if let Some(local) = found {
-                return Ok(self.found(source.first() + u64::from(local)));
+                let position = source.first() + u64::from(local);
+                self.pass(position);
+                return Ok(Some(position));
             }
             self.node = None;
             self.source = match self.direction {
@@ -102,19 +105,13 @@ impl Cursor {
         }
     }
 
-    fn found(&mut self, position: u64) -> Option<u64> {
+    /// Lets nothing up to `position`, which is returned, be returned again.
+    fn pass(&mut self, position: u64) {
         match self.direction {
             Direction::Forward => self.bound = position + 1,
             Direction::Backward if position == 0 => self.source = None,
             Direction::Backward => self.bound = position - 1,
         }
-        Some(position)
-    }
-
-    fn end(&mut self) -> Option<u64> {
-        self.source = None;
-        self.node = None;
-        None
     }
 
     /// The local positions of a source that may be returned; `None` where it, and with it every

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use quipu_core::{Direction, Query, QueryItem};
+use quipu_core::{Direction, Query, QueryItem, StreamName};
 
 use super::cursor::Cursor;
 use super::error::Result;
 use super::key::{IdKey, Key, KeyHasher};
 use super::list::ListCursor;
-use super::source::{Source, Sources};
+use super::merge::next_name;
+use super::run::RunNames;
+use super::source::{IdPlace, Source, Sources};
 use super::wanted::Wanted;
 
 /// The index as it was at one moment, up to one position. Cheap to make.
@@ -106,7 +108,7 @@ impl Reader {
     /// Candidates for the events with this id in its stream, newest first.
     pub(crate) fn find_ids(&self, id: IdKey) -> IdCandidates {
         IdCandidates {
-            source: self.sources.find(self.upto),
+            source: Some(self.sources.find(self.upto)),
             sources: Arc::clone(&self.sources),
             upto: self.upto,
             id,
@@ -116,7 +118,49 @@ impl Reader {
 
     /// The first position that is not in a run but still in memory.
     pub(crate) fn tails_first(&self) -> u64 {
-        self.sources.tails[0].first()
+        self.sources.tails_first()
+    }
+
+    /// Names of streams that begin in the runs or are given in `in_tails`, in the order of their
+    /// bytes: those that begin with `prefix` and come after `after`, at most `limit`.
+    ///
+    /// `in_tails` is what the caller read at the positions of the key "stream names" from
+    /// [`tails_first`](Self::tails_first) on, in order. Streams in the runs are answered whatever
+    /// position the reader goes up to.
+    pub(crate) fn names(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        in_tails: &[StreamName],
+    ) -> Result<Vec<StreamName>> {
+        let from = after.filter(|after| *after > prefix).unwrap_or(prefix);
+        let mut sources = Vec::new();
+        for run in &self.sources.runs {
+            sources.push(RunNames::from(run, from)?);
+        }
+        let begin = in_tails.partition_point(|name| name.as_str() < from);
+        let mut in_tails = in_tails[begin..].iter();
+        let (mut run_head, mut tail_head) = (next_name(&mut sources)?, in_tails.next());
+        let mut names: Vec<StreamName> = Vec::new();
+        while names.len() < limit {
+            let run_is_next = match (&run_head, tail_head) {
+                (Some(run), Some(tail)) => run <= tail,
+                (head, _) => head.is_some(),
+            };
+            let name = if run_is_next {
+                std::mem::replace(&mut run_head, next_name(&mut sources)?)
+            } else {
+                std::mem::replace(&mut tail_head, in_tails.next()).cloned()
+            };
+            let Some(name) = name.filter(|name| name.as_str().starts_with(prefix)) else {
+                break;
+            };
+            if after.is_none_or(|after| name.as_str() > after) && names.last() != Some(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     fn list_count(&self, index: usize, key: Key) -> Result<u32> {
@@ -142,38 +186,25 @@ pub(crate) struct IdCandidates {
     sources: Arc<Sources>,
     id: IdKey,
     upto: u64,
-    source: usize,
+    source: Option<usize>,
     place: IdPlace,
-}
-
-/// Where a search for an id stands in one source.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum IdPlace {
-    /// The source has not been asked.
-    Unknown,
-    /// In a tail: the local position found last.
-    Tail(u32),
 }
 
 impl IdCandidates {
     /// The next older candidate, or `None` where there are no more.
     pub(crate) fn next(&mut self) -> Result<Option<u64>> {
-        while let Some(source) = self.sources.get(self.source) {
-            match source.find_id(self.id, self.place)? {
-                Some((local, place)) => {
-                    self.place = place;
-                    let position = source.first() + u64::from(local);
-                    if position <= self.upto {
-                        return Ok(Some(position));
-                    }
+        while let Some(index) = self.source
+            && let Some(source) = self.sources.get(index)
+        {
+            if let Some((local, place)) = source.find_id(self.id, self.place)? {
+                self.place = place;
+                let position = source.first() + u64::from(local);
+                if position <= self.upto {
+                    return Ok(Some(position));
                 }
-                None => {
-                    self.place = IdPlace::Unknown;
-                    match self.source.checked_sub(1) {
-                        Some(before) => self.source = before,
-                        None => self.source = usize::MAX,
-                    }
-                }
+            } else {
+                self.place = IdPlace::Unknown;
+                self.source = index.checked_sub(1);
             }
         }
         Ok(None)

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quipu_core::Direction;
+use quipu_core::{Direction, LogId};
 
-use super::super::{IdKey, Index, Key, KeyHasher, Reader, Wanted};
+use super::super::{IdKey, Index, Key, Origin, Reader, Wanted};
 
 /// A small generator of chance, seeded.
 pub(super) struct Chance(u64);
 
 impl Chance {
-    /// The seed is QUIPU_SEED where that is set. It is printed, so that a failure shows it.
+    /// The seed is `QUIPU_SEED` where that is set. It is printed, so that a failure shows it.
     pub(super) fn new(default: u64) -> Self {
         let seed = match std::env::var("QUIPU_SEED") {
             Ok(seed) => seed.parse().expect("QUIPU_SEED is a number"),
@@ -31,6 +31,10 @@ impl Chance {
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+}
+
+pub(super) fn origin() -> Origin {
+    Origin { log: LogId::from_uuid(uuid::Uuid::from_bytes([3; 16])), seed: 77 }
 }
 
 /// Spreads small numbers like hashes.
@@ -173,7 +177,7 @@ pub(super) fn compare_lookups(reader: &Reader, model: &Model, chance: &mut Chanc
 fn tails_answer_as_the_model_does() {
     let mut chance = Chance::new(11);
     for run_event_count in [1, 2, 7, 50, 300, 5_000] {
-        let index = Index::new(KeyHasher::new(1), run_event_count, 1);
+        let index = Index::new(origin(), run_event_count, 1, Vec::new()).unwrap();
         let mut model = Model::default();
 
         for _ in 0..2_000 {
@@ -192,7 +196,7 @@ fn tails_answer_as_the_model_does() {
 #[test]
 fn a_reader_sees_nothing_that_came_after_it() {
     let mut chance = Chance::new(12);
-    let index = Index::new(KeyHasher::new(1), 100, 1);
+    let index = Index::new(origin(), 100, 1, Vec::new()).unwrap();
     let mut model = Model::default();
     for _ in 0..250 {
         push_some(&index, &mut model, &mut chance);
