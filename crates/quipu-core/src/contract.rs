@@ -1,0 +1,1 @@
+//! The suite of cases that every store must pass.

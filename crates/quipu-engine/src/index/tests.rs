@@ -1,0 +1,3 @@
+//! The index against a model of it.
+
+mod model;
