@@ -142,15 +142,52 @@ pub(crate) fn settle() -> Duration {
     began.elapsed().saturating_sub(2 * LOOK)
 }
 
-/// Ticks of processor time, and bytes sent to the disk.
-fn activity() -> (u64, u64) {
+/// What the machine's processors do beside us. Figures of a machine that does other work are
+/// figures of that work too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    idle: u64,
+    total: u64,
+    own: u64,
+}
+
+impl Load {
+    /// The load so far.
+    pub(crate) fn now() -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let first = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = first.split(' ').filter_map(|word| word.parse().ok()).collect();
+        // The fourth and fifth are time without work, the ninth and tenth are counted elsewhere.
+        let idle = ticks.iter().skip(3).take(2).sum();
+        let total = ticks.iter().take(8).sum();
+        Self { idle, total, own: own_ticks().iter().sum() }
+    }
+
+    /// The share of the processors' time since then that went to others, in percent.
+    pub(crate) fn others_since(self) -> f64 {
+        let now = Self::now();
+        let total = now.total.saturating_sub(self.total);
+        let own = now.own.saturating_sub(self.own);
+        let busy = total.saturating_sub(now.idle.saturating_sub(self.idle));
+        100.0 * busy.saturating_sub(own) as f64 / total.max(1) as f64
+    }
+}
+
+/// Ticks of processor time of this process, as user and as system, and of its ended children.
+fn own_ticks() -> [u64; 4] {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The second field is the program's name in parentheses, with whatever is in it.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
     let tick = |index: usize| fields.get(index).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    [tick(12), tick(13), tick(14), tick(15)]
+}
+
+/// Ticks of processor time, and bytes sent to the disk.
+fn activity() -> (u64, u64) {
+    let [user, system, ..] = own_ticks();
     let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
     let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
-    (tick(12) + tick(13), written.unwrap_or(0))
+    (user + system, written.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -166,6 +203,15 @@ mod tests {
         fs::write(scratch.path().join("b"), [0; 5]).unwrap();
 
         assert_eq!(used_size(scratch.path()).unwrap(), 10);
+    }
+
+    #[test]
+    fn the_load_of_others_is_a_share() {
+        let since = Load { idle: 0, total: 0, own: 0 };
+
+        let share = since.others_since();
+
+        assert!((0.0..=100.0).contains(&share), "{share}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ quipu-bench [rows|growth] [options]
 
   --events N           events loaded before the rows are measured (default 1000000)
   --quick              100 k events, small segments, fewer rounds: a look, not a figure
-  --rounds N           interleaved rounds (default 5)
+  --rounds N           interleaved rounds (default 5; loads take at most 3, short jobs 3 x N)
   --stores A,B         only these: reference, sqlite, tephra, quipu
   --sizes N,N          the sizes of growth (default 1000000,5000000,20000000)
   --format md|jsonl    what standard output gets (default md)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::machine::Machine;
+use crate::machine::{Load, Machine};
 use crate::options::Format;
 use crate::output::result;
 use crate::stats::{Latency, median};
@@ -189,12 +189,13 @@ pub(crate) struct Report {
     settings: String,
     stores: Vec<Which>,
     lines: Vec<Line>,
+    began: Load,
 }
 
 impl Report {
     /// A report without rows.
     pub(crate) fn new(machine: Machine, settings: String, stores: &[Which]) -> Self {
-        Self { machine, settings, stores: stores.to_vec(), lines: Vec::new() }
+        Self { machine, settings, stores: stores.to_vec(), lines: Vec::new(), began: Load::now() }
     }
 
     /// Adds a row, if any store did it.
@@ -211,6 +212,7 @@ impl Report {
             Format::JsonLines => {
                 result(&machine_json(&self.machine, &self.settings));
                 self.lines.iter().for_each(|line| result(&line.json()));
+                result(&load_json(self.began));
             }
             Format::Markdown => self.print_markdown(),
         }
@@ -234,6 +236,7 @@ impl Report {
             "\nMedians of the rounds; in parentheses p50/p99 of single appends in µs. A ratio says \
              how many times as good quipu is as the other store.",
         );
+        result(&load_text(self.began));
     }
 }
 
@@ -248,6 +251,17 @@ pub(crate) fn machine_json(machine: &Machine, settings: &str) -> String {
         r#"{{"machine":"{}","cores":{},"kernel":"{}","file_system":"{}","settings":"{settings}"}}"#,
         machine.processor, machine.cores, machine.kernel, machine.file_system
     )
+}
+
+/// The last line of the machine-readable output: what others did to the processors meanwhile.
+pub(crate) fn load_json(began: Load) -> String {
+    format!(r#"{{"processors_used_by_others_percent":{}}}"#, number(began.others_since()))
+}
+
+/// The same for people.
+pub(crate) fn load_text(began: Load) -> String {
+    let share = began.others_since();
+    format!("Other processes had {share:.0} % of the processors meanwhile.")
 }
 
 fn cell(cell: &Sample) -> String {

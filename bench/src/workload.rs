@@ -15,6 +15,8 @@ pub(crate) const TYPE_COUNT: u64 = 50;
 
 const LONG_SHARE: u64 = 20;
 const KIND_COUNT: usize = 1_000;
+/// Where the indexes of events begin that are never appended.
+const UNAPPENDED: u64 = 1 << 42;
 const SEED: u64 = 0x5175_6970_7500_0001;
 
 /// One event in the words of no store.
@@ -30,6 +32,13 @@ pub(crate) struct Event {
     pub(crate) event_type: Box<str>,
     pub(crate) tags: [Box<str>; 3],
     pub(crate) data: Box<[u8]>,
+}
+
+impl Event {
+    fn become_unique(&mut self) {
+        let number = u64::from_le_bytes(self.id[..8].try_into().expect("an id has 16 bytes"));
+        self.tags[2] = format!("username:{number:016x}").into();
+    }
 }
 
 /// How large the job is: how many streams and entities there are.
@@ -177,10 +186,15 @@ impl Feed {
     /// The next events with a tag that no other event has, in place of the last one.
     pub(crate) fn take_unique(&mut self, count: usize) -> Vec<Event> {
         let mut events = self.take(count as u64, 1);
-        for event in &mut events {
-            let number = u64::from_le_bytes(event.id[..8].try_into().expect("an id has 16 bytes"));
-            event.tags[2] = format!("username:{number:016x}").into();
-        }
+        events.iter_mut().for_each(Event::become_unique);
+        events
+    }
+
+    /// Events with a tag that no other event has, and that are not going to be appended.
+    pub(crate) fn unappended(workload: &Workload, count: u64) -> Vec<Event> {
+        let mut events: Vec<Event> =
+            (0..count).map(|n| workload.event(UNAPPENDED + n, LONG_STREAM, 0)).collect();
+        events.iter_mut().for_each(Event::become_unique);
         events
     }
 

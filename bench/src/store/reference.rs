@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use memmap2::{Mmap, MmapOptions};
 
-use super::{Error, Grouped, Result, Store, Tally};
+use super::{Error, Grouped, Guard, Result, Store, Tally};
 use crate::workload::Event;
 
 const FILL_SIZE: u64 = 64 << 20;
@@ -110,6 +110,18 @@ impl Reference {
 impl Store for Reference {
     fn append(&self, events: &[Event]) -> Result<u64> {
         self.append_all(events.iter())
+    }
+
+    fn has_guards(&self) -> bool {
+        false
+    }
+
+    fn append_guarded(&self, _: &Event, _: &Guard) -> Result<u64> {
+        Err(Error::from("the reference has no conditions"))
+    }
+
+    fn check(&self, _: &Guard) -> Result<()> {
+        Err(Error::from("the reference has no conditions"))
     }
 
     fn grouped(&self) -> Option<&dyn Grouped> {

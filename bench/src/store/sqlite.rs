@@ -12,6 +12,7 @@ const SCHEMA: &str = "
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA cache_size = -262144;
+PRAGMA wal_autocheckpoint = 16384;
 CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY,
     stream TEXT NOT NULL,
@@ -60,16 +61,16 @@ impl Store for Sqlite {
         self.commit(|connection| insert_all(connection, events.iter()))
     }
 
-    fn append_guarded(&self, event: &Event, guard: &Guard) -> Option<Result<u64>> {
-        Some(self.commit(|connection| {
+    fn append_guarded(&self, event: &Event, guard: &Guard) -> Result<u64> {
+        self.commit(|connection| {
             check(connection, guard)?;
             let revision = next_revision(connection, event)?;
             insert(connection, event, revision)
-        }))
+        })
     }
 
-    fn check(&self, guard: &Guard) -> Option<Result<()>> {
-        Some(check(&self.connection(), guard))
+    fn check(&self, guard: &Guard) -> Result<()> {
+        check(&self.connection(), guard)
     }
 
     fn grouped(&self) -> Option<&dyn Grouped> {

@@ -11,7 +11,7 @@ use tephra::{
     SegmentConfig, SegmentSet, Tag, Tags, WriteCoordinator, WriteHandle, WriterConfig,
 };
 
-use super::{Guard, Result, Segments, Store, Tally};
+use super::{Error, Guard, Result, Segments, Store, Tally};
 use crate::workload::Event;
 
 /// tephra's engine.
@@ -70,19 +70,20 @@ impl Store for Tephra {
         self.append_all(events, condition.as_ref())
     }
 
-    fn append_guarded(&self, event: &Event, guard: &Guard) -> Option<Result<u64>> {
-        let append = || {
-            let (query, after) = match guard {
-                Guard::NoTag { tag: name, after } => (tag(name)?, after),
-                Guard::NoType { event_type, after } => {
-                    let event_type = EventType::new(event_type.clone())?;
-                    (Query::item(QueryItem::of_types(vec![event_type])), after)
-                }
-            };
-            let condition = AppendCondition::new(query).after(Position::new(*after));
-            self.append_all(std::slice::from_ref(event), Some(&condition))
+    fn append_guarded(&self, event: &Event, guard: &Guard) -> Result<u64> {
+        let (query, after) = match guard {
+            Guard::NoTag { tag: name, after } => (tag(name)?, after),
+            Guard::NoType { event_type, after } => {
+                let event_type = EventType::new(event_type.clone())?;
+                (Query::item(QueryItem::of_types(vec![event_type])), after)
+            }
         };
-        Some(append())
+        let condition = AppendCondition::new(query).after(Position::new(*after));
+        self.append_all(std::slice::from_ref(event), Some(&condition))
+    }
+
+    fn check(&self, _: &Guard) -> Result<()> {
+        Err(Error::from("tephra checks conditions only with events to append"))
     }
 
     fn last(&self) -> Result<u64> {
