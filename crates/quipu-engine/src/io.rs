@@ -108,8 +108,3 @@ pub trait Lock: Send + Sync + fmt::Debug {
     /// Replaces what the lock file says: who holds it, for people.
     fn describe(&self, holder: &str) -> Result<()>;
 }
-
-/// A bug that tests switch on to prove that they would catch it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SeededBug {}

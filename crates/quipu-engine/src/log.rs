@@ -54,6 +54,11 @@ impl Log {
         }
     }
 
+    /// How far readers see now.
+    pub(crate) fn frontier(&self) -> u64 {
+        self.watermark.get()
+    }
+
     /// The segments as they are now.
     pub(crate) fn segments(&self) -> Segments {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()

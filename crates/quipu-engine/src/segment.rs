@@ -264,13 +264,15 @@ impl Segment {
         self.io.rename(&temporary, path).map_err(DiskError::io("rename", &temporary))?;
         let directory = layout.segments();
         self.io.sync_dir(&directory).map_err(DiskError::io("sync", &directory))?;
-        let mut own = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
-        *own = Offsets::Unread;
+        // From here on the table is read from its file: the heap is for the active segment.
+        *self.offsets.write().unwrap_or_else(PoisonError::into_inner) = Offsets::Unread;
         Ok(())
     }
 
-    pub(crate) fn has_offsets_file(&self) -> bool {
-        self.io.open(&self.offsets_path).is_ok()
+    /// Whether the offsets are in memory only.
+    pub(crate) fn is_growing(&self) -> bool {
+        let offsets = self.offsets.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(*offsets, Offsets::Growing(_))
     }
 }
 
@@ -355,10 +357,15 @@ impl Segments {
         self.0.len()
     }
 
-    /// The segment that holds `position`, and its index.
-    pub(crate) fn find(&self, position: u64) -> Option<&Arc<Segment>> {
+    /// The segment that holds `position`, and the last position it can hold.
+    pub(crate) fn find_stretch(&self, position: u64) -> Result<(&Arc<Segment>, u64), DiskError> {
         let after = self.0.partition_point(|segment| segment.first() <= position);
-        self.0.get(after.checked_sub(1)?)
+        let segment = after.checked_sub(1).and_then(|index| self.0.get(index));
+        let segment = segment.ok_or_else(|| {
+            let reason = format!("no segment holds position {position}");
+            DiskError::corrupt(std::path::Path::new("segments"), 0, reason)
+        })?;
+        Ok((segment, self.0.get(after).map_or(u64::MAX, |next| next.first() - 1)))
     }
 
     /// Looks at the record of `position`.
@@ -367,12 +374,6 @@ impl Segments {
         position: u64,
         look: impl FnOnce(Record<'_>) -> T,
     ) -> Result<T, DiskError> {
-        match self.find(position) {
-            Some(segment) => segment.with_record(position, look),
-            None => {
-                let reason = format!("no segment holds position {position}");
-                Err(DiskError::corrupt(std::path::Path::new("segments"), 0, reason))
-            }
-        }
+        self.find_stretch(position)?.0.with_record(position, look)
     }
 }

@@ -22,8 +22,8 @@ mod stage;
 
 use std::sync::Arc;
 
-use quipu_core::decide::{Decision, decide, validate};
-use quipu_core::{AppendError, Appended, Change, Rights, StorageError, Timestamp};
+use quipu_core::decide::{Decision, decide};
+use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
 
 use crate::error::{DiskError, is_disk_full};
 use crate::format::batch::BATCH_HEADER_SIZE;
@@ -31,12 +31,13 @@ use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::format::watermark::WatermarkMark;
 use crate::io::{File, SeededBug};
 use crate::log::Log;
+use crate::recovery::floor_at;
 use crate::segment::Segment;
 use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
 
 use facts::FactsCache;
-pub(crate) use queue::{Queue, Reply, Request};
+pub(crate) use queue::{Arrival, Queue, Reply, Request};
 use stage::Stage;
 
 /// The most bytes of one batch, unless a single append is larger: 8 MiB.
@@ -58,6 +59,8 @@ pub(crate) struct Writer {
     last_recorded_at: i64,
     stage: Stage,
     facts: FactsCache,
+    /// Whether a segment was begun since maintenance was last asked.
+    has_rolled: bool,
     /// Who waits for the staged batch, and what they will be told.
     waiting: Vec<(Reply, Answer)>,
 }
@@ -98,18 +101,19 @@ impl Writer {
             last_recorded_at: tip.last_recorded_at,
             stage: Stage::default(),
             facts: FactsCache::default(),
+            has_rolled: false,
             waiting: Vec::new(),
         }
     }
 
     /// Makes the changes asked for, as one group, and answers all of them.
     pub(crate) fn commit(&mut self, requests: impl IntoIterator<Item = Request>) {
-        for Request { change, rights, reply, .. } in requests {
+        for Request { change, reply, .. } in requests {
             if let Err(error) = self.check_health() {
                 reply.send(Err(error));
                 continue;
             }
-            let answer = self.consider(change, rights);
+            let answer = self.consider(change);
             // Whatever was decided may rest on events that are staged and not yet durable, so
             // nobody hears of it before they are.
             self.waiting.push((reply, answer));
@@ -117,14 +121,38 @@ impl Writer {
         self.flush();
     }
 
+    pub(crate) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
+    }
+
+    /// Whether something became full that maintenance takes over.
+    pub(crate) fn needs_maintenance(&mut self) -> bool {
+        std::mem::take(&mut self.has_rolled) | (self.log.index.frozen_count() > 0)
+    }
+
+    /// Writes down that the log is whole up to here, so that damage is told from a torn batch.
+    pub(crate) fn write_floor(&self) -> Result<(), DiskError> {
+        let Some(active) = self.active.as_ref().filter(|active| !active.is_new) else {
+            return Ok(());
+        };
+        if self.log.health.has_failed() {
+            return Ok(());
+        }
+        let floor = floor_at(active.segment.number(), &self.place);
+        let mut manifest = self.log.manifest();
+        if manifest.get().floor == floor {
+            return Ok(());
+        }
+        manifest.change(|manifest| manifest.floor = floor)
+    }
+
     fn check_health(&self) -> Result<(), AppendError> {
         if self.log.health.is_open() { Ok(()) } else { Err(AppendError::Closed) }
     }
 
     /// Decides a change and stages its events.
-    fn consider(&mut self, change: Change, rights: Rights) -> Answer {
+    fn consider(&mut self, change: Change) -> Answer {
         let now = self.log.io.now();
-        validate(&change, rights, now).map_err(AppendError::Invalid)?;
         let priority = match &change {
             Change::Append(_) => Priority::Ordinary,
             Change::Delete { .. } | Change::Tombstone { .. } | Change::SetMetadata { .. } => {
@@ -190,6 +218,7 @@ impl Writer {
         let segment = Arc::new(segment);
         self.active = Some(Active { segment, file, capacity, is_new: true });
         self.next_segment = number + 1;
+        self.has_rolled = true;
         Ok(())
     }
 

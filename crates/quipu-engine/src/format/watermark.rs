@@ -6,7 +6,7 @@ use super::checksum;
 use super::fields::Fields;
 
 /// Bytes of the file.
-pub(crate) const WATERMARK_SIZE: usize = 48;
+pub(crate) const WATERMARK_SIZE: usize = 32;
 
 /// How far the log is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,20 +17,18 @@ pub(crate) struct WatermarkMark {
     pub(crate) segment: u64,
     /// Where that batch ends.
     pub(crate) offset: u64,
-    /// The manifest's generation.
-    pub(crate) manifest: u64,
 }
 
 impl WatermarkMark {
     pub(crate) fn encode(&self) -> [u8; WATERMARK_SIZE] {
         let mut bytes = [0; WATERMARK_SIZE];
         for (index, field) in
-            [self.position, self.segment, self.offset, self.manifest].into_iter().enumerate()
+            [self.position, self.segment, self.offset].into_iter().enumerate()
         {
             bytes[index * 8..index * 8 + 8].copy_from_slice(&field.to_le_bytes());
         }
-        let crc = checksum(0, &bytes[..32]);
-        bytes[32..36].copy_from_slice(&crc.to_le_bytes());
+        let crc = checksum(0, &bytes[..24]);
+        bytes[24..28].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
@@ -41,8 +39,7 @@ impl WatermarkMark {
             position: fields.u64()?,
             segment: fields.u64()?,
             offset: fields.u64()?,
-            manifest: fields.u64()?,
         };
-        (fields.u32()? == checksum(0, bytes.get(..32)?)).then_some(mark)
+        (fields.u32()? == checksum(0, bytes.get(..24)?)).then_some(mark)
     }
 }

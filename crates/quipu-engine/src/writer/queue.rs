@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use quipu_core::{AppendError, Appended, Change, Rights};
+use quipu_core::{AppendError, Appended, Change};
 
 /// The most requests that may wait.
 const REQUEST_COUNT_MAX: usize = 4_096;
@@ -37,7 +37,6 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
-    pub(crate) rights: Rights,
     pub(crate) size: usize,
     pub(crate) reply: Reply,
 }
