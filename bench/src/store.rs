@@ -234,6 +234,11 @@ mod tests {
         keeps_its_promises(opener(Which::Tephra), false);
     }
 
+    #[test]
+    fn quipu_keeps_its_promises() {
+        keeps_its_promises(opener(Which::Quipu), true);
+    }
+
     /// The adapter asks the contract for nothing but what it promises.
     #[test]
     fn the_store_in_memory_keeps_its_promises() {

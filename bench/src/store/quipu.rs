@@ -9,6 +9,7 @@ use quipu_core::{
     Append, Batches, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
     Position, Query, QueryItem, ReadAll, ReadError, ReadStream, Revision, StreamName, Tags,
 };
+use quipu_engine::OpenOptions;
 
 use super::{Error, Guard, Result, Segments, Store, Tally};
 use crate::workload::Event;
@@ -18,8 +19,9 @@ pub(super) struct Quipu(Arc<dyn EventStore>);
 
 impl Quipu {
     /// Opens the store.
-    pub(super) fn open(_dir: &Path, _segments: Segments) -> Result<Self> {
-        Err(Error::from("quipu-engine does not open stores yet"))
+    pub(super) fn open(dir: &Path, segments: Segments) -> Result<Self> {
+        let options = OpenOptions::new().create(true).segment_size(segments.size());
+        Ok(Self(Arc::new(options.open(dir)?)))
     }
 
     /// The same adapter over any store that keeps the contract.
