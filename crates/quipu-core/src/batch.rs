@@ -37,7 +37,7 @@ pub struct EventSpan {
     pub tags_size: u16,
     /// Bytes in the type.
     pub type_size: u8,
-    /// Bytes in the content type.
+    /// Bytes in the content type. None stands for `application/json`, which most events have.
     pub content_type_size: u8,
     /// Whether the data was erased.
     pub erased: bool,
@@ -64,7 +64,8 @@ impl EventSpan {
         let (content_type, mut tags) = rest.split_at(usize::from(self.content_type_size));
         if !(is_name(stream, stream_name_size_max(stream))
             && is_name(event_type, limits::EVENT_TYPE_SIZE_MAX)
-            && is_name(content_type, limits::CONTENT_TYPE_SIZE_MAX))
+            && (content_type.is_empty()
+                || is_name(content_type, limits::CONTENT_TYPE_SIZE_MAX)))
         {
             return false;
         }
@@ -226,7 +227,10 @@ impl<'a> EventRef<'a> {
 
     /// How to read the data.
     pub fn content_type(self) -> &'a str {
-        self.text(self.content_type_offset(), usize::from(self.span.content_type_size))
+        match self.span.content_type_size {
+            0 => "application/json",
+            size => self.text(self.content_type_offset(), usize::from(size)),
+        }
     }
 
     /// The event's tags, in order of their bytes.

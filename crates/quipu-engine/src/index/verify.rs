@@ -1,0 +1,78 @@
+//! Verifying a run: reading all of it, and whether it hangs together.
+
+use super::error::Result;
+use super::run::{Run, RunKeys, RunNames};
+use crate::format::run::postings::skip_count;
+
+impl Run {
+    /// Reads the whole run, compares every checksum and looks every key and id up.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Corrupt`](super::IndexError::Corrupt) with the first thing that is wrong. The
+    /// index has to be built again from the log.
+    pub(crate) fn verify(&self) -> Result<()> {
+        self.compare_pages()?;
+        self.verify_keys()?;
+        self.verify_ids()?;
+        self.verify_names()
+    }
+
+    fn verify_keys(&self) -> Result<()> {
+        let mut keys = RunKeys::new(self);
+        let mut before = None;
+        let mut locals = Vec::new();
+        while let Some((key, list)) = keys.next()? {
+            if before.is_some_and(|before| before >= key) {
+                return Err(self.corrupt_keys("the keys do not rise"));
+            }
+            if self.find(key)? != Some(list) {
+                return Err(self.corrupt_keys("a key is there but is not found"));
+            }
+            let mut last = None;
+            for group in 0..=skip_count(list.count) {
+                locals.clear();
+                self.read_group(list, group, &mut locals)?;
+                if last >= locals.first().copied() {
+                    return Err(self.corrupt_keys("the groups of a list do not rise"));
+                }
+                last = locals.last().copied();
+            }
+            before = Some(key);
+        }
+        Ok(())
+    }
+
+    fn verify_ids(&self) -> Result<()> {
+        let mut before = None;
+        for index in 0..self.name().event_count() {
+            let entry = self.id(index)?;
+            if before.is_some_and(|before| before >= entry) {
+                return Err(self.corrupt_ids("the ids do not rise"));
+            }
+            if self.find_id(entry.0, None)?.is_none() {
+                return Err(self.corrupt_ids("an id is there but is not found"));
+            }
+            before = Some(entry);
+        }
+        Ok(())
+    }
+
+    fn verify_names(&self) -> Result<()> {
+        let mut names = RunNames::from(self, "")?;
+        let mut before = None;
+        let mut count = 0;
+        while let Some(name) = names.next()? {
+            if before.is_some_and(|before| before >= name) {
+                return Err(self.damaged_name("the names do not rise"));
+            }
+            before = Some(name);
+            count += 1;
+        }
+        if count == self.name_count() {
+            Ok(())
+        } else {
+            Err(self.damaged_name("there are fewer names than the footer says"))
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The engine, seen from outside.
+
+mod basics;
