@@ -1,8 +1,8 @@
 //! The embedded event store.
 
-pub mod beside;
 pub mod io;
 
+mod beside;
 mod engine;
 mod error;
 mod format;
