@@ -1,5 +1,6 @@
 //! The embedded event store.
 
+pub mod beside;
 pub mod io;
 
 mod engine;
