@@ -168,7 +168,7 @@ impl LogState for Writer {
         after: Position,
     ) -> Result<Option<Position>, DiskError> {
         let overlay = !self.log.io.has_bug(SeededBug::SkipConditionOverlay);
-        let upto = if overlay { u64::MAX } else { self.log.watermark.get() };
+        let upto = if overlay { self.frontier().get() } else { self.log.watermark.get() };
         let reader = self.log.index.reader(upto);
         let mut candidates = reader.candidates(query, after.next().get(), Direction::Forward);
         while let Some(position) = candidates.next()? {
