@@ -164,6 +164,7 @@ fn pages_meet_without_gap_or_overlap(subject: &Subject<'_>) {
         let Some(last) = page.last() else { break };
         from = last.position.next();
         forward.extend(page);
+        assert!(forward.len() <= 10, "an event came twice");
     }
     let mut from = Position::MAX;
     loop {
@@ -171,6 +172,7 @@ fn pages_meet_without_gap_or_overlap(subject: &Subject<'_>) {
         let Some(last) = page.last() else { break };
         from = last.position.previous();
         backward.extend(page);
+        assert!(backward.len() <= 10, "an event came twice");
     }
 
     assert_eq!(forward.len(), 10);
