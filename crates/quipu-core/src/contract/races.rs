@@ -281,7 +281,7 @@ fn a_writer_sees_its_own_append_under_load(subject: &Subject<'_>) {
 }
 
 fn one_of_many_takes_a_lease(subject: &Subject<'_>) {
-    let ttl = Duration::from_secs(3_600);
+    let ttl = Duration::from_hours(1);
 
     let epochs = subject.race(WRITERS, |index| {
         let store = subject.store();
