@@ -385,3 +385,6 @@ fn write_behind_tombstone(append: &Append, target: &Target) -> Option<Violation>
         },
     })
 }
+
+#[cfg(test)]
+mod tests;
