@@ -132,7 +132,12 @@ impl Engine {
         self.inner.close().map_err(StorageError::from)
     }
 
-    fn log(&self) -> &Arc<Log> {
+    /// Whether this store takes no changes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self.inner.changes, Changes::ReadOnly)
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
     }
 }

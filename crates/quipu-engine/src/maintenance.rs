@@ -11,6 +11,7 @@ use quipu_core::StreamName;
 use crate::error::DiskError;
 use crate::index::Run;
 use crate::log::Log;
+use crate::lookup;
 
 /// How long to wait before a step that failed is tried again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -141,24 +142,26 @@ impl Maintenance {
 
     /// Writes the table of a segment that is full and has none.
     fn write_offsets(&self) -> Result<bool, DiskError> {
+        let _files = self.log.segment_files();
         let segments = self.log.segments();
-        let full = segments.iter().rev().skip(1);
-        for segment in full.take_while(|segment| segment.is_growing()) {
-            segment.write_offsets_file(&self.log.layout)?;
-            return Ok(true);
-        }
-        Ok(false)
+        let mut full = segments.iter().rev().skip(1);
+        let Some(segment) = full.find(|segment| segment.is_growing()) else { return Ok(false) };
+        segment.write_offsets_file(&self.log.layout)?;
+        Ok(true)
     }
 }
 
 /// Writes the oldest full tail of the index as a run, if there is one. Whether there was.
 pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
-    let name_at = |position| -> Result<Option<StreamName>, DiskError> {
-        log.with_record(position, |record| {
-            let begins = !record.is_stub() && record.revision() == 0;
-            begins.then(|| StreamName::new(record.stream()).ok()).flatten()
-        })
-    };
+    let reader = log.index.reader(log.watermark.get());
+    seal_with(log, |position| lookup::name_at(log, &reader, position))
+}
+
+/// Does what [`seal`] does, where `name_at` says which stream begins at a position.
+pub(crate) fn seal_with(
+    log: &Log,
+    name_at: impl FnMut(u64) -> Result<Option<StreamName>, DiskError>,
+) -> Result<bool, DiskError> {
     let durable = log.watermark.get();
     let run = log.index.seal::<DiskError>(&*log.io, &log.layout.index(), durable, name_at)?;
     let Some(run) = run else { return Ok(false) };

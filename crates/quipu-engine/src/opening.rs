@@ -1,10 +1,11 @@
 //! Opening a store: from a directory to a log with its writer.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use quipu_core::{Lives, LogId, LogIdentity, Position};
+use quipu_core::{Lives, LogId, LogIdentity, Position, StreamName};
 use uuid::Uuid;
 
 use crate::beside::{self, Beside, BesideOptions};
@@ -12,14 +13,16 @@ use crate::engine::Recovery;
 use crate::error::DiskError;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
-use crate::index::{Index, Origin, Run, RunHeader};
+use crate::index::{Index, Key, Origin, Run, RunHeader};
 use crate::io::{File, Io, Lock};
 use crate::layout::Layout;
 use crate::log::{Log, keys_of};
-use crate::maintenance::seal;
+use crate::maintenance::seal_with;
 use crate::manifest::{self, ManifestFile};
 use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
+use crate::progress::Progress;
 use crate::recovery::{self, Access};
+use crate::segment::Segment;
 use crate::space::Space;
 use crate::writer::Writer;
 
@@ -35,7 +38,23 @@ pub(crate) struct Opened {
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
+/// What to do with the index that is there.
+pub(crate) enum Indexing<'a> {
+    /// Use it, as far as it is whole.
+    Kept,
+    /// Make all of it again, and tell how far that is.
+    Anew(&'a mut dyn FnMut(Progress)),
+}
+
 pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
+    open_as(directory, options, Indexing::Kept)
+}
+
+pub(crate) fn open_as(
+    directory: &Path,
+    options: OpenOptions,
+    indexing: Indexing<'_>,
+) -> Result<Opened, OpenError> {
     let io = Arc::clone(&options.io);
     let layout = Layout::new(directory);
     let access = if options.read_only { Access::Read } else { Access::Write };
@@ -58,7 +77,8 @@ pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, Ope
         }
         manifest::Found::Nothing => create(&io, &layout, &options)?,
     };
-    open_log(io, layout, manifest, access, options, lock)
+    let log = open_log(io, layout, manifest, access, options, indexing)?;
+    Ok(Opened { lock, ..log })
 }
 
 /// The names in the store's directory, which is made if it may be.
@@ -146,10 +166,19 @@ fn open_log(
     mut manifest: ManifestFile,
     access: Access,
     options: OpenOptions,
-    lock: Option<Box<dyn Lock>>,
+    indexing: Indexing<'_>,
 ) -> Result<Opened, OpenError> {
     let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
     let last = found.tip.place.position - 1;
+    let mut still = |_| {};
+    let progress = match indexing {
+        Indexing::Kept => &mut still,
+        Indexing::Anew(progress) => {
+            // The manifest comes first: from here on a crash leaves files that opening removes.
+            manifest.change(|manifest| manifest.runs.clear())?;
+            progress
+        }
+    };
     let (index, lost_run_count) = open_index(&io, &layout, &mut manifest, &options, last)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
@@ -183,7 +212,7 @@ fn open_log(
     );
     let log = Arc::new(log);
     log.watermark.raise(last);
-    let indexed_count = index_rest(&log, last, access)?;
+    let indexed_count = index_rest(&log, last, access, progress)?;
     let recovery = Recovery {
         event_count: last,
         indexed_count,
@@ -203,7 +232,7 @@ fn open_log(
             Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip))
         }
     };
-    Ok(Opened { log, identity, recovery, writer, space, beside, lock })
+    Ok(Opened { log, identity, recovery, writer, space, beside, lock: None })
 }
 
 fn open_beside(log: &Arc<Log>, access: Access) -> Beside {
@@ -278,18 +307,73 @@ fn remove_strays(io: &Arc<dyn Io>, directory: &Path, runs: &[Arc<Run>]) -> Resul
 }
 
 /// Indexes the events that are in no run. How many there were.
-fn index_rest(log: &Log, last: u64, access: Access) -> Result<u64, DiskError> {
+fn index_rest(
+    log: &Log,
+    last: u64,
+    access: Access,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<u64, DiskError> {
     let segments = log.segments();
     let first = log.index.next_position();
+    let count = (last + 1).saturating_sub(first);
+    let survivors = find_survivors(log, first, last)?;
+    let name_at = |position| name_at(log, &survivors, position);
     let mut keys = Vec::new();
     for position in first..=last {
         let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
-            seal(log)?;
+            seal_with(log, name_at)?;
+            progress(Progress::new(position + 1 - first, count, "events"));
         }
     }
-    Ok((last + 1).saturating_sub(first))
+    progress(Progress::new(count, count, "events"));
+    Ok(count)
+}
+
+/// For each stream whose first event was scavenged, by the hash of its name: the position of an
+/// event that still has the name. The index cannot tell yet, since it is being made.
+fn find_survivors(log: &Log, first: u64, last: u64) -> Result<HashMap<Key, u64>, DiskError> {
+    let segments = log.segments();
+    let mut survivors = HashMap::new();
+    let is_rewritten = |segment: &Arc<Segment>| segment.header.generation > 0;
+    let Some(begin) = segments.iter().filter(|own| is_rewritten(own)).map(|own| own.first()).min()
+    else {
+        return Ok(survivors);
+    };
+    let mut keys = Vec::new();
+    for position in first.max(begin)..=last {
+        segments.with_record(position, |record| {
+            keys_of(log.hasher, &record, &mut keys);
+            let Some(stream) = keys.first() else { return };
+            if record.is_stub() && record.revision() == 0 {
+                survivors.insert(*stream, position);
+            } else if !record.is_stub()
+                && let Some(survivor) = survivors.get_mut(stream)
+            {
+                *survivor = position;
+            }
+        })?;
+    }
+    Ok(survivors)
+}
+
+/// The name of the stream that begins at a position, if one does.
+fn name_at(
+    log: &Log,
+    survivors: &HashMap<Key, u64>,
+    position: u64,
+) -> Result<Option<StreamName>, DiskError> {
+    let mut keys = Vec::new();
+    let place = log.with_record(position, |record| {
+        if record.is_stub() && record.revision() == 0 {
+            keys_of(log.hasher, &record, &mut keys);
+            return keys.first().and_then(|stream| survivors.get(stream)).copied();
+        }
+        (record.revision() == 0).then_some(position)
+    })?;
+    let Some(place) = place else { return Ok(None) };
+    log.with_record(place, |record| StreamName::new(record.stream()).ok())
 }
 
 /// A UUID from the disk's own chance, so that simulations repeat.

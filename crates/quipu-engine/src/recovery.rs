@@ -18,7 +18,7 @@ use crate::format::batch::{BATCH_ALIGNMENT, BATCH_HEADER_SIZE, BATCH_MAGIC, Batc
 use crate::format::manifest::{Floor, Manifest};
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::io::{File, Io, SeededBug};
-use crate::layout::{Layout, parse_segment_name};
+use crate::layout::{Layout, parse_offsets_name, parse_segment_name};
 use crate::segment::{Segment, Segments, is_zero, write_new_file};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
@@ -100,9 +100,7 @@ struct End {
 
 impl Finder<'_> {
     fn generation(&self, number: u64) -> u32 {
-        let rewritten = &self.manifest.rewritten;
-        let index = rewritten.binary_search_by_key(&number, |(number, _)| *number);
-        index.map_or(0, |index| rewritten[index].1)
+        self.manifest.generation_of(number)
     }
 
     /// The segments with a valid head, in order. Files that are no part of the log are removed.
@@ -117,7 +115,7 @@ impl Finder<'_> {
                 }
                 // The remains of a scavenge that did not come to its end, or of one that did.
                 Some(_) => self.remove(&directory.join(name))?,
-                None if name.ends_with(".new") => self.remove(&directory.join(name))?,
+                None if self.is_stray(name) => self.remove(&directory.join(name))?,
                 None => {}
             }
         }
@@ -148,6 +146,13 @@ impl Finder<'_> {
             self.discard_headless(number, &file, error)?;
         }
         Ok(heads)
+    }
+
+    /// Whether a file beside the segments is the remains of a step that a crash cut off.
+    fn is_stray(&self, name: &str) -> bool {
+        let table = parse_offsets_name(name);
+        name.ends_with(".new")
+            || table.is_some_and(|(number, generation)| generation != self.generation(number))
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn File>, DiskError> {
@@ -357,7 +362,7 @@ fn find_batch(bytes: &[u8], seed: u32, sequence: u64) -> Option<u64> {
 
 /// Whether there seem to be two batches, one after the other, in a segment whose head is lost and
 /// with it what their checksums begin with.
-fn has_two_batches(bytes: &[u8]) -> bool {
+pub(crate) fn has_two_batches(bytes: &[u8]) -> bool {
     let mut sequences = bytes
         .chunks_exact(BATCH_ALIGNMENT)
         .enumerate()

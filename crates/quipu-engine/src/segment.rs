@@ -349,6 +349,11 @@ impl Segments {
         self.0.iter()
     }
 
+    /// Each segment but the last, with the one that follows it.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Arc<Segment>, &Arc<Segment>)> {
+        self.0.iter().zip(self.0.iter().skip(1))
+    }
+
     pub(crate) fn last(&self) -> Option<&Arc<Segment>> {
         self.0.last()
     }

@@ -94,8 +94,12 @@ impl Run {
         &self.path
     }
 
+    /// How many streams begin in the run.
+    pub(crate) fn name_count(&self) -> u64 {
+        self.footer.name_count
+    }
+
     /// Bytes in the run's file.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the statistics of a store are not here yet"))]
     pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
