@@ -15,6 +15,7 @@ use quipu_core::{
 };
 
 use crate::error::DiskError;
+use crate::follower::Poller;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::opening::{self, Opened};
@@ -57,8 +58,8 @@ enum Changes {
     Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Vec<JoinHandle<()>>> },
     /// By whoever asks.
     Inline(Box<Mutex<Writer>>),
-    /// Not at all.
-    ReadOnly,
+    /// Not at all. A thread follows whoever makes them, unless all is done inline.
+    ReadOnly { poller: Arc<Poller>, thread: Mutex<Option<JoinHandle<()>>> },
 }
 
 /// What opening found.
@@ -93,7 +94,7 @@ impl Engine {
             opening::open(directory, options)?;
         let maintenance = Arc::new(Maintenance::new(Arc::clone(&log)));
         let changes = match writer {
-            None => Changes::ReadOnly,
+            None => follow(&log, inline),
             Some(writer) if inline => Changes::Inline(Box::new(Mutex::new(writer))),
             Some(writer) => start_threads(writer, &space, &maintenance),
         };
@@ -162,7 +163,13 @@ impl Inner {
                 self.log.watermark.close();
                 writer.lock().unwrap_or_else(PoisonError::into_inner).write_floor()
             }
-            Changes::ReadOnly => {
+            Changes::ReadOnly { poller, thread } => {
+                poller.stop();
+                let mut thread = thread.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(thread) = thread.take() {
+                    // It changes nothing, so neither does a panic of its.
+                    let _panicked = thread.join();
+                }
                 self.log.watermark.close();
                 Ok(())
             }
@@ -177,6 +184,18 @@ impl Inner {
             let _later = self.maintenance.work();
         }
     }
+}
+
+fn follow(log: &Arc<Log>, inline: bool) -> Changes {
+    let poller = Arc::new(Poller::default());
+    let thread = (!inline).then(|| {
+        let (poller, log) = (Arc::clone(&poller), Arc::clone(log));
+        std::thread::Builder::new()
+            .name("quipu-follower".to_owned())
+            .spawn(move || poller.run(&log))
+            .expect("the system can start a thread")
+    });
+    Changes::ReadOnly { poller, thread: Mutex::new(thread) }
 }
 
 fn start_threads(
@@ -262,7 +281,7 @@ impl EventStore for Engine {
             let (reply, answered) = Reply::new();
             let request = Request { change, size, reply };
             match &self.inner.changes {
-                Changes::ReadOnly => return Err(AppendError::ReadOnly),
+                Changes::ReadOnly { .. } => return Err(AppendError::ReadOnly),
                 Changes::Threads { queue, .. } => queue.push(request)?,
                 Changes::Inline(writer) => self.inner.change_inline(writer, request),
             }

@@ -4,6 +4,7 @@ pub mod io;
 
 mod engine;
 mod error;
+mod follower;
 mod format;
 mod index;
 mod layout;

@@ -3,12 +3,14 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quipu_core::{Lives, LogId, LogIdentity};
 use uuid::Uuid;
 
 use crate::engine::Recovery;
 use crate::error::DiskError;
+use crate::follower::Follower;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
 use crate::index::{Index, Origin, Run, RunHeader};
@@ -33,7 +35,60 @@ pub(crate) struct Opened {
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
+/// How often opening for reading is tried while a writer changes the files.
+const READ_TRIES: u32 = 8;
+/// How long to wait before the first of those tries is repeated; twice as long for each after it.
+const READ_PATIENCE: Duration = Duration::from_millis(2);
+
+/// Opens the store in a directory.
 pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
+    if !options.read_only || options.inline {
+        return open_once(directory, options, Tolerance::Full);
+    }
+    // A writer may be making the store, beginning a segment or replacing runs at this moment. What
+    // looks wrong then looks right a little later, from a fresh manifest.
+    for attempt in 0..READ_TRIES - 1 {
+        match open_once(directory, options.clone(), Tolerance::None) {
+            Err(error) if may_pass(&options.io, directory, &error) => {
+                std::thread::park_timeout(READ_PATIENCE * 2_u32.pow(attempt));
+            }
+            done => return done,
+        }
+    }
+    open_once(directory, options, Tolerance::Full)
+}
+
+/// Whether a run of the index that is not there is taken as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tolerance {
+    /// No: a writer may have merged it into another.
+    None,
+    /// Yes.
+    Full,
+}
+
+/// Whether an error may be the work of a writer that is busy at this moment.
+fn may_pass(io: &Arc<dyn Io>, directory: &Path, error: &OpenError) -> bool {
+    match error {
+        OpenError::Disk(DiskError::Corrupt(_)) => true,
+        OpenError::Disk(DiskError::Io { source, .. }) => {
+            matches!(source.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof)
+        }
+        // A store in the making has a lock file before it has a manifest.
+        OpenError::NotAStore { .. } => io
+            .list(directory)
+            .is_ok_and(|names| !names.is_empty() && names.iter().all(|name| is_own_name(name))),
+        OpenError::Missing { .. } | OpenError::InUse { .. } | OpenError::NewerFormat { .. } => {
+            false
+        }
+    }
+}
+
+fn open_once(
+    directory: &Path,
+    options: OpenOptions,
+    tolerance: Tolerance,
+) -> Result<Opened, OpenError> {
     let io = Arc::clone(&options.io);
     let layout = Layout::new(directory);
     let access = if options.read_only { Access::Read } else { Access::Write };
@@ -56,7 +111,8 @@ pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, Ope
         }
         manifest::Found::Nothing => create(&io, &layout, &options)?,
     };
-    open_log(io, layout, manifest, access, options, lock)
+    let parts = Parts { io, layout, manifest, access, lock };
+    open_log(parts, options, tolerance)
 }
 
 /// The names in the store's directory, which is made if it may be.
@@ -138,17 +194,25 @@ fn create(
     Ok(file)
 }
 
-fn open_log(
+/// What is known before the log is looked at.
+struct Parts {
     io: Arc<dyn Io>,
     layout: Layout,
-    mut manifest: ManifestFile,
+    manifest: ManifestFile,
     access: Access,
-    options: OpenOptions,
     lock: Option<Box<dyn Lock>>,
+}
+
+fn open_log(
+    parts: Parts,
+    options: OpenOptions,
+    tolerance: Tolerance,
 ) -> Result<Opened, OpenError> {
+    let Parts { io, layout, mut manifest, access, lock } = parts;
     let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
     let last = found.tip.place.position - 1;
-    let (index, lost_run_count) = open_index(&io, &layout, &mut manifest, &options, last)?;
+    let (index, lost_run_count) = 
+        open_index(&io, &layout, &mut manifest, &options, last, tolerance)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
         Access::Read => None,
@@ -171,7 +235,7 @@ fn open_log(
         incarnation: manifest.get().lives.current(),
         name: manifest.get().name.clone(),
     };
-    let log = Log::new(
+    let mut log = Log::new(
         Arc::clone(&io),
         layout.clone(),
         manifest,
@@ -179,7 +243,6 @@ fn open_log(
         found.segments,
         watermark_file,
     );
-    let log = Arc::new(log);
     log.watermark.raise(last);
     let indexed_count = index_rest(&log, last, access)?;
     let recovery = Recovery {
@@ -189,17 +252,19 @@ fn open_log(
         lost_run_count,
     };
     let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
+    if access == Access::Read {
+        log.follower = Some(Follower::new(tip));
+        let log = Arc::new(log);
+        let space = Arc::new(space);
+        return Ok(Opened { log, identity, recovery, writer: None, space, lock });
+    }
+    let log = Arc::new(log);
     if let Some(segment) = &tip.segment {
         let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
         space.adopt(segment.number(), Arc::clone(&segment.file), size, segment.end());
     }
     let space = Arc::new(space);
-    let writer = match access {
-        Access::Read => None,
-        Access::Write => {
-            Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip))
-        }
-    };
+    let writer = Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip));
     Ok(Opened { log, identity, recovery, writer, space, lock })
 }
 
@@ -221,14 +286,18 @@ fn open_index(
     manifest: &mut ManifestFile,
     options: &OpenOptions,
     last: u64,
+    tolerance: Tolerance,
 ) -> Result<(Index, u64), DiskError> {
     let own = manifest.get();
     let origin = Origin { log: own.log, seed: own.hash_seed };
     let directory = layout.index();
     let mut runs = Vec::new();
     for name in own.runs.iter().take_while(|name| name.last <= last) {
-        let Ok(run) = Run::open(&**io, &directory, RunHeader { origin, name: *name }) else { break };
-        runs.push(Arc::new(run));
+        match Run::open(&**io, &directory, RunHeader { origin, name: *name }) {
+            Ok(run) => runs.push(Arc::new(run)),
+            Err(error) if tolerance == Tolerance::None => return Err(error.into()),
+            Err(_lost) => break,
+        }
     }
     let lost = own.runs.len() - runs.len();
     if !options.read_only {

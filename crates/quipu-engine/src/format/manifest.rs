@@ -165,6 +165,12 @@ impl Manifest {
         (fields.is_at_end() && manifest.is_in_order()).then_some(manifest)
     }
 
+    /// How often scavenging rewrote a segment.
+    pub(crate) fn generation_of(&self, segment: u64) -> u32 {
+        let index = self.rewritten.binary_search_by_key(&segment, |(number, _)| *number);
+        index.map_or(0, |index| self.rewritten[index].1)
+    }
+
     /// Whether the runs begin at position 1 and follow each other without gaps.
     fn is_in_order(&self) -> bool {
         let mut next = 1;

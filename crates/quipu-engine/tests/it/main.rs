@@ -1,3 +1,4 @@
 //! The engine, seen from outside.
 
 mod basics;
+mod follow;
