@@ -2,6 +2,8 @@
 
 pub mod io;
 
+mod backup;
+mod beside;
 mod engine;
 mod error;
 mod follower;
@@ -25,6 +27,7 @@ mod walk;
 mod watermark;
 mod writer;
 
+pub use backup::{BackedUp, BackupError, RestoreError, Restored, restore, restore_with};
 pub use engine::{Engine, Recovery};
 pub use error::DiskError;
 pub use format::{Corrupt, FORMAT_VERSION};

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_core::{Lives, LogId, LogIdentity};
+use quipu_core::{Lives, LogId, LogIdentity, Position};
 use uuid::Uuid;
 
+use crate::beside::{self, Beside, BesideOptions};
 use crate::engine::Recovery;
 use crate::error::DiskError;
 use crate::follower::Follower;
@@ -22,7 +23,7 @@ use crate::manifest::{self, ManifestFile};
 use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
 use crate::recovery::{self, Access};
 use crate::space::Space;
-use crate::writer::Writer;
+use crate::writer::{Tip, Writer};
 
 /// A store that was opened.
 pub(crate) struct Opened {
@@ -32,6 +33,7 @@ pub(crate) struct Opened {
     /// `None` where the store is open for reading only.
     pub(crate) writer: Option<Writer>,
     pub(crate) space: Arc<Space>,
+    pub(crate) beside: Beside,
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
@@ -220,15 +222,7 @@ fn open_log(
     let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
     let tip = found.tip;
     if access == Access::Write {
-        let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
-            recovery::floor_at(segment.number(), &tip.place)
-        });
-        if floor != manifest.get().floor || segment_size != manifest.get().segment_size {
-            manifest.change(|manifest| {
-                manifest.floor = floor;
-                manifest.segment_size = segment_size;
-            })?;
-        }
+        keep_floor(&mut manifest, &tip, segment_size)?;
     }
     let identity = LogIdentity {
         log: manifest.get().log,
@@ -251,21 +245,67 @@ fn open_log(
         torn_size: found.torn_size,
         lost_run_count,
     };
-    let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
-    if access == Access::Read {
-        log.follower = Some(Follower::new(tip));
-        let log = Arc::new(log);
-        let space = Arc::new(space);
-        return Ok(Opened { log, identity, recovery, writer: None, space, lock });
-    }
+    let tip = match access {
+        Access::Write => Some(tip),
+        Access::Read => {
+            log.follower = Some(Follower::new(tip));
+            None
+        }
+    };
     let log = Arc::new(log);
+    let beside = open_beside(&log, access);
+    let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
+    let Some(tip) = tip else {
+        let space = Arc::new(space);
+        return Ok(Opened { log, identity, recovery, writer: None, space, beside, lock });
+    };
     if let Some(segment) = &tip.segment {
         let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
         space.adopt(segment.number(), Arc::clone(&segment.file), size, segment.end());
     }
     let space = Arc::new(space);
     let writer = Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip));
-    Ok(Opened { log, identity, recovery, writer, space, lock })
+    Ok(Opened { log, identity, recovery, writer, space, beside, lock })
+}
+
+/// Writes down where the log ends, so that damage before it is told from a torn batch.
+fn keep_floor(
+    manifest: &mut ManifestFile,
+    tip: &Tip,
+    segment_size: u64,
+) -> Result<(), DiskError> {
+    let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
+        recovery::floor_at(segment.number(), &tip.place)
+    });
+    if floor == manifest.get().floor && segment_size == manifest.get().segment_size {
+        return Ok(());
+    }
+    manifest.change(|manifest| {
+        manifest.floor = floor;
+        manifest.segment_size = segment_size;
+    })
+}
+
+fn open_beside(log: &Arc<Log>, access: Access) -> Beside {
+    let (id, lives) = {
+        let manifest = log.manifest();
+        (manifest.get().log, manifest.get().lives.clone())
+    };
+    let frontier = {
+        let log = Arc::clone(log);
+        Arc::new(move || Position::new(log.frontier()))
+    };
+    Beside::open(BesideOptions {
+        io: Arc::clone(&log.io),
+        dir: log.layout.beside(),
+        access: match access {
+            Access::Write => beside::Access::Writable,
+            Access::Read => beside::Access::ReadOnly,
+        },
+        log: id,
+        lives,
+        frontier,
+    })
 }
 
 fn open_watermark(io: &Arc<dyn Io>, layout: &Layout) -> Result<Arc<dyn File>, DiskError> {

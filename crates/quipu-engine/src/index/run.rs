@@ -99,6 +99,11 @@ impl Run {
         self.bytes.len() as u64
     }
 
+    /// All bytes of the run's file.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// How many different keys the run's events have.
     pub(crate) fn key_count(&self) -> u64 {
         self.footer.key_count
@@ -260,7 +265,7 @@ impl Run {
     }
 
     /// Compares the checksums of all pages, those that were compared before too.
-    pub(super) fn compare_pages(&self) -> Result<()> {
+    pub(crate) fn compare_pages(&self) -> Result<()> {
         let page_count = self.footer.section(Section::Checksums).start.div_ceil(PAGE_SIZE);
         (0..page_count).try_for_each(|page| self.compare_page(page))
     }
