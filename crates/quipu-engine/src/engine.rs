@@ -16,6 +16,7 @@ use quipu_core::{
 
 use crate::beside::Beside;
 use crate::error::DiskError;
+use crate::follower::Poller;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::opening::{self, Opened};
@@ -59,8 +60,8 @@ enum Changes {
     Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Vec<JoinHandle<()>>> },
     /// By whoever asks.
     Inline(Box<Mutex<Writer>>),
-    /// Not at all.
-    ReadOnly,
+    /// Not at all. A thread follows whoever makes them, unless all is done inline.
+    ReadOnly { poller: Arc<Poller>, thread: Mutex<Option<JoinHandle<()>>> },
 }
 
 /// What opening found.
@@ -95,7 +96,7 @@ impl Engine {
             opening::open(directory, options)?;
         let maintenance = Arc::new(Maintenance::new(Arc::clone(&log)));
         let changes = match writer {
-            None => Changes::ReadOnly,
+            None => follow(&log, inline),
             Some(writer) if inline => Changes::Inline(Box::new(Mutex::new(writer))),
             Some(writer) => start_threads(writer, &space, &maintenance),
         };
@@ -134,11 +135,17 @@ impl Engine {
 
     /// Whether this store takes no changes.
     pub(crate) fn is_read_only(&self) -> bool {
-        matches!(self.inner.changes, Changes::ReadOnly)
+        matches!(self.inner.changes, Changes::ReadOnly { .. })
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
+    }
+}
+
+impl Engine {
+    pub(crate) fn beside(&self) -> &Beside {
+        &self.inner.beside
     }
 }
 
@@ -169,7 +176,13 @@ impl Inner {
                 self.log.watermark.close();
                 writer.lock().unwrap_or_else(PoisonError::into_inner).write_floor()
             }
-            Changes::ReadOnly => {
+            Changes::ReadOnly { poller, thread } => {
+                poller.stop();
+                let mut thread = thread.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(thread) = thread.take() {
+                    // It changes nothing, so neither does a panic of its.
+                    let _panicked = thread.join();
+                }
                 self.log.watermark.close();
                 Ok(())
             }
@@ -184,6 +197,18 @@ impl Inner {
             let _later = self.maintenance.work();
         }
     }
+}
+
+fn follow(log: &Arc<Log>, inline: bool) -> Changes {
+    let poller = Arc::new(Poller::default());
+    let thread = (!inline).then(|| {
+        let (poller, log) = (Arc::clone(&poller), Arc::clone(log));
+        std::thread::Builder::new()
+            .name("quipu-follower".to_owned())
+            .spawn(move || poller.run(&log))
+            .expect("the system can start a thread")
+    });
+    Changes::ReadOnly { poller, thread: Mutex::new(thread) }
 }
 
 fn start_threads(
@@ -269,7 +294,7 @@ impl EventStore for Engine {
             let (reply, answered) = Reply::new();
             let request = Request { change, size, reply };
             match &self.inner.changes {
-                Changes::ReadOnly => return Err(AppendError::ReadOnly),
+                Changes::ReadOnly { .. } => return Err(AppendError::ReadOnly),
                 Changes::Threads { queue, .. } => queue.push(request)?,
                 Changes::Inline(writer) => self.inner.change_inline(writer, request),
             }

@@ -163,6 +163,20 @@ impl Finder<'_> {
         .map_err(DiskError::io("open", path))
     }
 
+    /// All bytes of a file that somebody may be writing to, if it is not us: as they are at one
+    /// moment, or nearly, so that a batch and one after it are not seen apart.
+    fn bytes_of(&self, file: &Arc<dyn File>) -> std::io::Result<Bytes> {
+        let size = file.size()?;
+        match self.access {
+            Access::Write => file.bytes(0..size),
+            Access::Read => {
+                let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+                file.read_at(&mut bytes, 0)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         match self.access {
             Access::Write => self.io.remove(path).map_err(DiskError::io("remove", path)),
@@ -180,8 +194,7 @@ impl Finder<'_> {
         error: DiskError,
     ) -> Result<(), DiskError> {
         let path = self.layout.segment(number, 0);
-        let size = file.size().map_err(DiskError::io("read", &path))?;
-        let bytes = file.bytes(0..size).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(file).map_err(DiskError::io("read", &path))?;
         if has_two_batches(&bytes) {
             return Err(error);
         }
@@ -199,8 +212,7 @@ impl Finder<'_> {
         let path = self.layout.segment(head.header.number, head.header.generation);
         // The system's memory may show what the disk does not hold.
         head.file.forget().map_err(DiskError::io("read", &path))?;
-        let size = head.file.size().map_err(DiskError::io("read", &path))?;
-        let bytes = head.file.bytes(0..size).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(&head.file).map_err(DiskError::io("read", &path))?;
         let seed = head.header.seed();
         let mut end = End {
             place: Place::first_of(&head.header),

@@ -269,6 +269,18 @@ impl Segment {
         Ok(())
     }
 
+    /// Gives back the memory for the offsets of a segment that another process filled, once it has
+    /// written the table of them.
+    pub(crate) fn settle_offsets(&self) {
+        if !self.is_growing() {
+            return;
+        }
+        if let Some(table) = self.read_offsets_file() {
+            let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
+            *offsets = Offsets::Table(table);
+        }
+    }
+
     /// Whether the offsets are in memory only.
     pub(crate) fn is_growing(&self) -> bool {
         let offsets = self.offsets.read().unwrap_or_else(PoisonError::into_inner);

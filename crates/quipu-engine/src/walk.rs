@@ -46,6 +46,11 @@ impl<'a> Batch<'a> {
     pub(crate) fn read(bytes: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
         let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
         let head = bytes.get(start..).ok_or("the segment ends before the batch")?;
+        Self::read_first(head, seed, place)
+    }
+
+    /// Reads the batch at `place` of a segment, with which `head` begins.
+    pub(crate) fn read_first(head: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
         let (header, crc) = BatchHeader::decode(head, seed)?;
         if header.sequence != place.sequence {
             return Err("the batch is out of sequence");

@@ -94,6 +94,11 @@ impl Run {
         &self.path
     }
 
+    /// All bytes of the run's file.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// How many streams begin in the run.
     pub(crate) fn name_count(&self) -> u64 {
         self.footer.name_count
@@ -255,7 +260,7 @@ impl Run {
     }
 
     /// Compares the checksums of all pages, those that were compared before too.
-    pub(super) fn compare_pages(&self) -> Result<()> {
+    pub(crate) fn compare_pages(&self) -> Result<()> {
         let page_count = self.footer.section(Section::Checksums).start.div_ceil(PAGE_SIZE);
         (0..page_count).try_for_each(|page| self.compare_page(page))
     }
