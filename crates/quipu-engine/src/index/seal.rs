@@ -10,7 +10,7 @@ use super::source::to_count;
 use super::tail::Tail;
 use super::write::RunWriter;
 use crate::format::run::{Header, RunName};
-use crate::io::Io;
+use crate::io::{Io, SeededBug};
 
 /// Which run a tail becomes.
 pub(super) fn name_of(tail: &Tail) -> RunName {
@@ -37,8 +37,10 @@ pub(super) fn write_tail<E: From<IndexError>>(
     names.sort_unstable();
     names.dedup();
 
+    let missing = u32::from(io.has_bug(SeededBug::IndexMissesLastEvents));
+    let upto = tail.event_count() - missing;
     let mut writer = RunWriter::create(io, dir, header)?;
-    match write_sections(&mut writer, tail, names) {
+    match write_sections(&mut writer, tail, upto, names) {
         Ok(()) => Ok(writer.finish()?),
         Err(error) => {
             writer.abandon();
@@ -47,13 +49,16 @@ pub(super) fn write_tail<E: From<IndexError>>(
     }
 }
 
+/// Writes a tail's keys, as far as they are of its first `upto` events, its ids and its names.
 fn write_sections(
     writer: &mut RunWriter<'_>,
     tail: &Tail,
+    upto: u32,
     names: Vec<StreamName>,
 ) -> Result<(), IndexError> {
     for (key, locals) in tail.sorted_keys() {
-        let last = *locals.last().expect("a key is in a tail because an event has it");
+        let locals = &locals[..locals.partition_point(|local| *local < upto)];
+        let Some(last) = locals.last().copied() else { continue };
         let mut list = writer.begin_key(key, to_count(locals.len()), last);
         for local in locals {
             writer.posting(&mut list, *local)?;
