@@ -1,3 +1,5 @@
 //! The engine, seen from outside.
 
 mod basics;
+#[cfg(test)]
+mod sim;
