@@ -14,6 +14,7 @@ use quipu_core::{
     SubscribeError, Subscription, Timestamp,
 };
 
+use crate::beside::Beside;
 use crate::error::DiskError;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
@@ -46,7 +47,8 @@ struct Inner {
     recovery: Recovery,
     changes: Changes,
     maintenance: Arc<Maintenance>,
-    beside: quipu_core::MemoryStore,
+    /// Closed before the lock is given back, since its file belongs to who holds the lock.
+    beside: Beside,
     /// Held as long as the store is open for writing.
     _lock: Option<Box<dyn crate::io::Lock>>,
 }
@@ -89,7 +91,7 @@ impl Engine {
     pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
         let rights = options.rights;
         let inline = options.inline;
-        let Opened { log, identity, recovery, writer, space, lock } =
+        let Opened { log, identity, recovery, writer, space, beside, lock } =
             opening::open(directory, options)?;
         let maintenance = Arc::new(Maintenance::new(Arc::clone(&log)));
         let changes = match writer {
@@ -103,7 +105,7 @@ impl Engine {
             recovery,
             changes,
             maintenance,
-            beside: quipu_core::MemoryStore::new(),
+            beside,
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner), rights })

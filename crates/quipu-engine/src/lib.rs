@@ -2,6 +2,7 @@
 
 pub mod io;
 
+mod beside;
 mod engine;
 mod error;
 mod format;
@@ -14,6 +15,7 @@ mod manifest;
 mod maintenance;
 mod opening;
 mod options;
+mod progress;
 mod reader;
 mod recovery;
 mod segment;
@@ -27,3 +29,4 @@ pub use engine::{Engine, Recovery};
 pub use error::DiskError;
 pub use format::{Corrupt, FORMAT_VERSION};
 pub use options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use progress::Progress;

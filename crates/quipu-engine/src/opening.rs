@@ -4,9 +4,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use quipu_core::{Lives, LogId, LogIdentity};
+use quipu_core::{Lives, LogId, LogIdentity, Position};
 use uuid::Uuid;
 
+use crate::beside::{self, Beside, BesideOptions};
 use crate::engine::Recovery;
 use crate::error::DiskError;
 use crate::format::FORMAT_VERSION;
@@ -30,6 +31,7 @@ pub(crate) struct Opened {
     /// `None` where the store is open for reading only.
     pub(crate) writer: Option<Writer>,
     pub(crate) space: Arc<Space>,
+    pub(crate) beside: Beside,
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
@@ -188,6 +190,7 @@ fn open_log(
         torn_size: found.torn_size,
         lost_run_count,
     };
+    let beside = open_beside(&log, access);
     let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
     if let Some(segment) = &tip.segment {
         let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
@@ -200,7 +203,29 @@ fn open_log(
             Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip))
         }
     };
-    Ok(Opened { log, identity, recovery, writer, space, lock })
+    Ok(Opened { log, identity, recovery, writer, space, beside, lock })
+}
+
+fn open_beside(log: &Arc<Log>, access: Access) -> Beside {
+    let (id, lives) = {
+        let manifest = log.manifest();
+        (manifest.get().log, manifest.get().lives.clone())
+    };
+    let frontier = {
+        let log = Arc::clone(log);
+        Arc::new(move || Position::new(log.frontier()))
+    };
+    Beside::open(BesideOptions {
+        io: Arc::clone(&log.io),
+        dir: log.layout.beside(),
+        access: match access {
+            Access::Write => beside::Access::Writable,
+            Access::Read => beside::Access::ReadOnly,
+        },
+        log: id,
+        lives,
+        frontier,
+    })
 }
 
 fn open_watermark(io: &Arc<dyn Io>, layout: &Layout) -> Result<Arc<dyn File>, DiskError> {

@@ -1,5 +1,6 @@
 //! The engine, seen from outside.
 
 mod basics;
+mod contract;
 #[cfg(test)]
 mod sim;

@@ -57,7 +57,15 @@ pub(super) struct Names {
     /// What processes see.
     current: BTreeMap<PathBuf, Node>,
     /// How one becomes the other, in order.
-    pending: Vec<Change>,
+    pending: Vec<Pending>,
+}
+
+/// A change that no sync has made durable.
+#[derive(Clone, Debug)]
+struct Pending {
+    change: Change,
+    /// A sync failed over it: the process that called it gets it synced no more.
+    is_given_up: bool,
 }
 
 impl Names {
@@ -116,7 +124,7 @@ impl Names {
 
     fn change(&mut self, change: Change) {
         change.apply(&mut self.current);
-        self.pending.push(change);
+        self.pending.push(Pending { change, is_given_up: false });
     }
 
     pub(super) fn list(&self, directory: &Path) -> Result<Vec<String>> {
@@ -141,7 +149,7 @@ impl Names {
 
     /// The files that have a name, or may have one again after a crash.
     pub(super) fn in_use(&self) -> BTreeSet<u64> {
-        let pending = self.pending.iter().filter_map(|change| match change {
+        let pending = self.pending.iter().filter_map(|pending| match &pending.change {
             Change::Add { node, .. } | Change::Rename { node, .. } => Some(node),
             Change::Remove { .. } => None,
         });
@@ -155,34 +163,54 @@ impl Names {
     }
 
     pub(super) fn sync(&mut self, directory: &Path) {
-        for change in self.take_pending(directory) {
+        let mut concerned = self.concerned(directory).into_iter();
+        let synced = self
+            .pending
+            .extract_if(.., |pending| concerned.next().unwrap_or(false) && !pending.is_given_up);
+        for Pending { change, .. } in synced {
             change.apply(&mut self.durable);
         }
     }
 
-    /// A sync that fails: some of the changes, from the first on, are durable. Nothing will ever
-    /// make the others so, although processes see them.
+    /// A sync that fails: some of the changes, from the first on, are durable. The others will not
+    /// be for as long as the process lives, although it sees them. File systems stop working after
+    /// such an error; when they work again, for another process, they know what was not written.
     pub(super) fn fail_sync(&mut self, directory: &Path, fates: &mut Fates) {
-        let taken = self.take_pending(directory);
-        for change in taken.iter().take_while(|_| fates.is_kept()) {
+        let mut concerned = self.concerned(directory).into_iter();
+        let mut is_failed = false;
+        let synced = self.pending.extract_if(.., |pending| {
+            if !concerned.next().unwrap_or(false) {
+                return false;
+            }
+            is_failed |= pending.is_given_up || !fates.is_kept();
+            pending.is_given_up = is_failed;
+            !is_failed
+        });
+        for Pending { change, .. } in synced {
             change.apply(&mut self.durable);
         }
     }
 
-    /// Takes what a sync of `directory` makes durable: its changes, and the earlier ones elsewhere
+    /// Another process begins.
+    pub(super) fn restart(&mut self) {
+        for pending in &mut self.pending {
+            pending.is_given_up = false;
+        }
+    }
+
+    /// Which changes a sync of `directory` makes durable: its own, and the earlier ones elsewhere
     /// that concern the same names.
-    fn take_pending(&mut self, directory: &Path) -> Vec<Change> {
-        let mut concerned = BTreeSet::new();
-        let mut taken = vec![false; self.pending.len()];
-        for (change, taken) in self.pending.iter().zip(&mut taken).rev() {
-            *taken =
-                change.paths().any(|path| parent(path) == directory || concerned.contains(path));
-            if *taken {
-                concerned.extend(change.paths());
+    fn concerned(&self, directory: &Path) -> Vec<bool> {
+        let mut names = BTreeSet::new();
+        let mut concerned = vec![false; self.pending.len()];
+        for (Pending { change, .. }, concerned) in self.pending.iter().zip(&mut concerned).rev() {
+            *concerned =
+                change.paths().any(|path| parent(path) == directory || names.contains(path));
+            if *concerned {
+                names.extend(change.paths());
             }
         }
-        let mut taken = taken.into_iter();
-        self.pending.extract_if(.., |_| taken.next().unwrap_or(false)).collect()
+        concerned
     }
 
     /// How many things a crash would decide on.
@@ -197,7 +225,7 @@ impl Names {
         }
         let order = fates.name_order();
         let mut lost: BTreeSet<PathBuf> = BTreeSet::new();
-        for change in self.pending.drain(..) {
+        for Pending { change, .. } in self.pending.drain(..) {
             // What a later change depends on must not be lost before it.
             let key = |path: &Path| match order {
                 NameOrder::Journal => PathBuf::new(),
