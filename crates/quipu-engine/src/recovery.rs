@@ -222,7 +222,12 @@ impl Finder<'_> {
             last_recorded_at: head.header.first_recorded_at,
         };
         let reason = loop {
-            let batch = match Batch::read(&bytes, seed, end.place) {
+            let batch = if self.io.has_bug(SeededBug::SkipBatchChecksum) {
+                Batch::read_unsummed(&bytes, seed, end.place)
+            } else {
+                Batch::read(&bytes, seed, end.place)
+            };
+            let batch = match batch {
                 Ok(batch) => batch,
                 Err(reason) => break reason,
             };
@@ -287,7 +292,7 @@ impl Finder<'_> {
         let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
         let Some(rest) = rest else { return Ok(0) };
         let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-        if self.io.has_bug(SeededBug::KeepTornTail) {
+        if self.io.has_bug(SeededBug::ReuseTornSequence) {
             return Ok(0);
         }
         let torn = &rest[..=last];

@@ -14,7 +14,7 @@ use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{DiskError, is_disk_full};
-use crate::io::{File, Io};
+use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
 
 const STEP_SIZE_MIN: u64 = 64 << 10;
@@ -233,7 +233,9 @@ impl Space {
             None => self.open_or_create(step.segment)?,
         };
         fill(&*filled.file, filled.size, step.to)?;
-        filled.file.sync()?;
+        if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
+            filled.file.sync()?;
+        }
         Ok(Filled { file: filled.file, size: step.to })
     }
 
@@ -246,7 +248,9 @@ impl Space {
         };
         // A new file's name is durable only once its directory is: an acknowledged batch in a file
         // that a crash makes nameless would be lost.
-        self.io.sync_dir(&self.layout.segments())?;
+        if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
+            self.io.sync_dir(&self.layout.segments())?;
+        }
         Ok(Filled { file, size: 0 })
     }
 

@@ -3,3 +3,4 @@
 mod basics;
 mod contract;
 mod follow;
+mod sim;
