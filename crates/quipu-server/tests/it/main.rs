@@ -1,0 +1,21 @@
+//! The `quipu` binary, run as users run it: what it prints, how it ends, what it leaves.
+
+mod support;
+
+mod append;
+mod backup;
+mod bad_input;
+mod bench;
+mod damage;
+mod disk_full;
+mod export;
+mod help;
+mod import;
+mod names;
+mod output;
+mod read;
+mod real_logs;
+mod sample;
+mod stats;
+mod stream;
+mod tail;
