@@ -55,7 +55,7 @@ fn the_answer_says_where_the_event_is() {
 #[test]
 fn data_comes_from_a_file_or_standard_input_as_it_is() {
     let store = Store::missing();
-    let file = store.file("data", b"\x00\xff\n");
+    let file = store.file("bytes", b"\x00\xff\n");
 
     store.run(&["append", "a", "--type", "T", "--file", &file]).ok();
     store.run_with_input(&["append", "a", "--type", "T", "-"], "{\n}").ok();

@@ -1,5 +1,12 @@
 //! The `quipu` binary, run as users run it: what it prints, how it ends, what it leaves.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::format_collect,
+    reason = "a test that cannot go on panics, one that cannot run says so, and speed is no matter"
+)]
+
 mod support;
 
 mod append;

@@ -15,7 +15,7 @@ const NAMES: &[&str] = &[
     "C:\\con",
     "%2e%2e%2f",
     "*",
-    "$(reboot)",
+    "a$(reboot)",
     "`reboot`",
     "' OR 1=1 --",
     "\"quoted\"",
@@ -65,8 +65,7 @@ fn every_legal_name_is_a_stream_a_type_and_a_tag_and_nothing_else() {
 
     let events = store.events();
     assert_eq!(field(&events, "stream"), names);
-    let mut sorted = names.clone();
-    sorted.sort_unstable();
+    let sorted = std::collections::BTreeSet::from_iter(names).into_iter().collect::<Vec<_>>();
     assert_eq!(field(&store.json(&["streams"]), "stream"), sorted);
     let beside: Vec<_> =
         fs::read_dir(store.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -77,10 +76,11 @@ fn every_legal_name_is_a_stream_a_type_and_a_tag_and_nothing_else() {
 fn a_stream_is_read_by_whatever_its_name_is() {
     let store = Store::missing();
     for name in NAMES {
-        let append = ["append", "--type", "T", "--json", "{}", "--tag", name, "--", name];
+        let tag = format!("--tag={name}");
+        let append = ["append", "--type", "T", "--json", "{}", &tag, "--", name];
         store.run(&append).ok();
 
-        let read = store.json(&["read", "--format", "jsonl", "--", name]);
+        let read = store.run(&["--format", "jsonl", "read", "--", name]).ok().json();
 
         assert_eq!(field(&read, "stream"), [*name]);
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");

@@ -17,12 +17,11 @@ fn stats_count_events_streams_and_bytes() {
 #[test]
 fn stats_name_the_ten_streams_with_the_longest_replay() {
     let store = Store::missing();
-    let mut text = String::new();
-    for stream in 0..15 {
-        for event in 0..=stream {
-            text += &format!("{{\"stream\":\"s-{stream:02}\",\"type\":\"T\",\"data\":{event}}}\n");
-        }
-    }
+    let line = |(stream, event): (u64, u64)| {
+        format!("{{\"stream\":\"s-{stream:02}\",\"type\":\"T\",\"data\":{event}}}\n")
+    };
+    let events = (0..15).flat_map(|stream| (0..=stream).map(move |event| (stream, event)));
+    let text: String = events.map(line).collect();
     store.import(text, &[]).ok();
     store.run(&["stream", "truncate", "s-14", "--before", "13"]).ok();
     store.run(&["stream", "delete", "s-13"]).ok();
