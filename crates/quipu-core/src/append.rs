@@ -215,6 +215,11 @@ impl std::fmt::Display for Violation {
                 stream,
                 expected: ExpectedRevision::Any,
                 found: found @ (StreamState::Live { .. } | StreamState::Deleted { .. }),
+            }
+            | Self::Stream {
+                stream,
+                expected: ExpectedRevision::StreamExists,
+                found: found @ StreamState::Live { .. },
             } => write!(
                 f,
                 "stream \"{stream}\": some of the event ids are there already and others are \

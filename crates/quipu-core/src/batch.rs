@@ -6,7 +6,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::event::{EventData, EventId, RecordedEvent, Tags};
-use crate::name::{ContentType, EventType, StreamName, Tag};
+use crate::limits;
+use crate::name::{ContentType, EventType, StreamName, Tag, is_name, stream_name_size_max};
 use crate::place::{Position, Revision, Timestamp};
 
 /// Where one event's parts lie in a batch's buffer. For stores that build batches.
@@ -36,14 +37,14 @@ pub struct EventSpan {
     pub tags_size: u16,
     /// Bytes in the type.
     pub type_size: u8,
-    /// Bytes in the content type.
+    /// Bytes in the content type. None stands for `application/json`, which most events have.
     pub content_type_size: u8,
     /// Whether the data was erased.
     pub erased: bool,
 }
 
 impl EventSpan {
-    /// Whether the span lies in `buffer` and its names are well-formed text.
+    /// Whether the span lies in `buffer` and its names are names.
     ///
     /// A batch made of spans that are not valid panics when they are looked at, so a store checks
     /// the spans it makes of bytes from outside.
@@ -61,13 +62,16 @@ impl EventSpan {
         let (stream, rest) = names.split_at(usize::from(self.stream_size));
         let (event_type, rest) = rest.split_at(usize::from(self.type_size));
         let (content_type, mut tags) = rest.split_at(usize::from(self.content_type_size));
-        let is_text = |bytes: &[u8]| !bytes.is_empty() && std::str::from_utf8(bytes).is_ok();
-        if !(is_text(stream) && is_text(event_type) && is_text(content_type)) {
+        if !(is_name(stream, stream_name_size_max(stream))
+            && is_name(event_type, limits::EVENT_TYPE_SIZE_MAX)
+            && (content_type.is_empty()
+                || is_name(content_type, limits::CONTENT_TYPE_SIZE_MAX)))
+        {
             return false;
         }
         while let Some((size, rest)) = tags.split_first() {
             let Some((tag, rest)) = rest.split_at_checked(usize::from(*size)) else { return false };
-            if !is_text(tag) {
+            if !is_name(tag, limits::TAG_SIZE_MAX) {
                 return false;
             }
             tags = rest;
@@ -223,7 +227,10 @@ impl<'a> EventRef<'a> {
 
     /// How to read the data.
     pub fn content_type(self) -> &'a str {
-        self.text(self.content_type_offset(), usize::from(self.span.content_type_size))
+        match self.span.content_type_size {
+            0 => "application/json",
+            size => self.text(self.content_type_offset(), usize::from(size)),
+        }
     }
 
     /// The event's tags, in order of their bytes.

@@ -49,8 +49,13 @@ pub trait Checkpoints: Send + Sync {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Checkpoint>, CheckpointError>>;
 
-    /// Moves a checkpoint, if it is where the caller believes and the caller's epoch is not stale.
-    /// On `Ok` the move is durable.
+    /// Moves a checkpoint, if it is where the caller believes and the caller's epoch is not stale,
+    /// which is below the highest that ever moved it. On `Ok` the move is durable.
+    ///
+    /// The name is checked first, then whether this log can go on from the new place, then the
+    /// epoch, then the old place. The old place is compared as a number, whichever life it is of: so
+    /// a consumer whose checkpoint this life cannot go on from starts over from the position that
+    /// [`CheckpointError::OtherLife`] told it.
     ///
     /// # Errors
     ///
@@ -166,12 +171,17 @@ impl Lives {
     ///
     /// [`CheckpointError::OtherLog`], [`CheckpointError::OtherLife`] or
     /// [`CheckpointError::BeyondEnd`].
-    pub fn check(&self, checkpoint: &Checkpoint, frontier: Position) -> Result<(), CheckpointError> {
+    pub fn check(
+        &self,
+        checkpoint: &Checkpoint,
+        frontier: Position,
+    ) -> Result<(), CheckpointError> {
         let Checkpoint { position, log, incarnation } = *checkpoint;
         if log != self.log {
             return Err(CheckpointError::OtherLog { found: log, own: self.log });
         }
-        let other_life = |began_at| CheckpointError::OtherLife { position, found: incarnation, began_at };
+        let other_life =
+            |began_at| CheckpointError::OtherLife { position, found: incarnation, began_at };
         if incarnation > self.current() || incarnation < Incarnation::FIRST {
             return Err(other_life(None));
         }

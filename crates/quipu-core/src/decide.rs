@@ -9,23 +9,24 @@
 //! 4. the demands are checked, all of them, so that a conflict lists every violation;
 //! 5. a soft-deleted stream that is written to is revived.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::append::{
     Append, AppendError, Appended, AppendedStream, Change, ExpectedRevision, InvalidAppend,
     Violation,
 };
 use crate::event::{EventId, NewEvent};
+use crate::limits;
 use crate::metadata::{METADATA_TYPE, StreamMetadata, TOMBSTONE_TYPE, TRUNCATE_BEFORE_DELETED};
 use crate::name::{ContentType, EventType, StreamName};
 use crate::place::{Position, Revision, Timestamp};
 use crate::query::Query;
 use crate::read::StreamState;
 use crate::store::Rights;
-use crate::limits;
 
 /// What a log knows of one stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +89,7 @@ pub trait LogState {
     /// The last place of the log.
     fn frontier(&self) -> Position;
 
-    /// What is known of a stream.
+    /// What is known of a stream. A metadata stream has no metadata of its own.
     ///
     /// # Errors
     ///
@@ -122,8 +123,11 @@ pub trait LogState {
     /// # Errors
     ///
     /// Whatever kept the store from looking.
-    fn first_match(&mut self, query: &Query, after: Position)
-    -> Result<Option<Position>, Self::Error>;
+    fn first_match(
+        &mut self,
+        query: &Query,
+        after: Position,
+    ) -> Result<Option<Position>, Self::Error>;
 }
 
 /// What to do about a change.
@@ -175,7 +179,11 @@ pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), I
             if let Change::SetMetadata { metadata, .. } = change {
                 if metadata.len() > limits::EVENT_SIZE_MAX {
                     let size_max = limits::EVENT_SIZE_MAX;
-                    return Err(InvalidAppend::EventTooLarge { index: 0, size: metadata.len(), size_max });
+                    return Err(InvalidAppend::EventTooLarge {
+                        index: 0,
+                        size: metadata.len(),
+                        size_max,
+                    });
                 }
                 if StreamMetadata::parse_strictly(metadata).is_none() {
                     return Err(InvalidAppend::MalformedMetadata);
@@ -196,7 +204,11 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
         let size = event.size();
         total += size;
         if size > limits::EVENT_SIZE_MAX {
-            return Err(InvalidAppend::EventTooLarge { index, size, size_max: limits::EVENT_SIZE_MAX });
+            return Err(InvalidAppend::EventTooLarge {
+                index,
+                size,
+                size_max: limits::EVENT_SIZE_MAX,
+            });
         }
         let ordinary = event.tags.iter().filter(|tag| !tag.is_reserved()).count();
         if ordinary > limits::TAG_COUNT_MAX || event.tags.count() > limits::TAG_COUNT_TOTAL_MAX {
@@ -210,6 +222,9 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
         if let Some(recorded_at) = event.recorded_at.filter(|at| *at > now) {
             return Err(InvalidAppend::RecordedInFuture { index, recorded_at });
         }
+        if stream.is_metadata() && event.event_type == TOMBSTONE_TYPE {
+            return Err(InvalidAppend::MetadataStream { stream: stream.clone() });
+        }
         if !system {
             refuse_system_names(stream, event)?;
         }
@@ -217,10 +232,12 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
     if total > limits::APPEND_SIZE_MAX {
         return Err(InvalidAppend::TooLarge { size: total, size_max: limits::APPEND_SIZE_MAX });
     }
-    for (index, (stream, _)) in append.expectations.iter().enumerate() {
-        if append.expectations.iter().take(index).any(|(earlier, _)| earlier == stream) {
+    let mut mentioned = NameIndex::default();
+    for (stream, _) in &append.expectations {
+        if mentioned.get(stream).is_some() {
             return Err(InvalidAppend::TwoExpectations { stream: stream.clone() });
         }
+        mentioned.push(stream);
     }
     Ok(())
 }
@@ -273,8 +290,9 @@ fn decide_delete<S: LogState>(
     id: EventId,
 ) -> Result<Decision, S::Error> {
     let facts = state.stream(&stream)?;
-    if facts.state() == StreamState::Absent && facts.metadata.is_none() {
-        let violation = Violation::Stream { stream, expected, found: StreamState::Absent };
+    let never_existed = facts.state() == StreamState::Absent && facts.metadata.is_none();
+    if never_existed || facts.tombstoned {
+        let violation = Violation::Stream { stream, expected, found: facts.state() };
         return Ok(Decision::Refuse(AppendError::Conflict { violations: vec![violation] }));
     }
     let metadata = facts.metadata.unwrap_or_default();
@@ -299,6 +317,8 @@ struct Target {
     base: Option<(StreamName, StreamFacts)>,
     /// Which of the append's events go there.
     events: Vec<usize>,
+    /// Whether it has ids of the append, although the append as a whole is not in the log.
+    is_part_found: bool,
 }
 
 fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision, S::Error> {
@@ -309,16 +329,13 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
             return Ok(Decision::Refuse(AppendError::Invalid(invalid)));
         }
     }
-    let targets = find_targets(state, &append)?;
+    let mut targets = find_targets(state, &append)?;
     let refused = targets.iter().any(Target::is_refused);
-    if !refused && !targets.is_empty() {
-        match find_replay(state, &append, &targets)? {
-            Replay::Whole(appended) => return Ok(Decision::Answer(appended)),
-            Replay::Part(violations) => {
-                return Ok(Decision::Refuse(AppendError::Conflict { violations }));
-            }
-            Replay::None => {}
-        }
+    if !refused
+        && !targets.is_empty()
+        && let Some(appended) = find_replay(state, &append, &mut targets)?
+    {
+        return Ok(Decision::Answer(appended));
     }
     let violations = find_violations(state, &append, &targets)?;
     if !violations.is_empty() {
@@ -327,28 +344,73 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
     if targets.is_empty() {
         return Ok(Decision::Answer(Appended::default()));
     }
-    plan(state, append, targets).map(Decision::Write)
+    plan(state, append, &targets).map(Decision::Write)
+}
+
+/// Names in the order they were mentioned, found again without looking at each: an append may
+/// mention 65,536 of them. Most mention one, and are spared the hash.
+#[derive(Default)]
+struct NameIndex<'a> {
+    names: Vec<&'a StreamName>,
+    by_name: HashMap<&'a StreamName, usize>,
+}
+
+impl<'a> NameIndex<'a> {
+    const HASHED_FROM: usize = 8;
+
+    fn get(&self, name: &StreamName) -> Option<usize> {
+        if self.names.len() < Self::HASHED_FROM {
+            self.names.iter().position(|own| *own == name)
+        } else {
+            self.by_name.get(name).copied()
+        }
+    }
+
+    /// Adds a name that is not there and answers its place.
+    fn push(&mut self, name: &'a StreamName) -> usize {
+        let place = self.names.len();
+        self.names.push(name);
+        if self.names.len() == Self::HASHED_FROM {
+            self.by_name = self.names.iter().copied().zip(0..).collect();
+        } else if self.names.len() > Self::HASHED_FROM {
+            self.by_name.insert(name, place);
+        }
+        place
+    }
+}
+
+impl<'a> FromIterator<&'a StreamName> for NameIndex<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a StreamName>>(names: I) -> Self {
+        let mut index = Self::default();
+        for name in names {
+            index.push(name);
+        }
+        index
+    }
+}
+
+/// What is known of a stream, whichever it is: a metadata stream has no metadata of its own.
+fn look_at<S: LogState>(state: &mut S, stream: &StreamName) -> Result<StreamFacts, S::Error> {
+    let mut facts = state.stream(stream)?;
+    if stream.is_metadata() {
+        facts.metadata = None;
+    }
+    Ok(facts)
 }
 
 fn find_targets<S: LogState>(state: &mut S, append: &Append) -> Result<Vec<Target>, S::Error> {
+    let mentioned: NameIndex<'_> = append.expectations.iter().map(|(stream, _)| stream).collect();
     let mut targets: Vec<Target> = Vec::new();
-    let mut by_name: HashMap<&StreamName, usize> = HashMap::new();
-    let mut previous: Option<(&StreamName, usize)> = None;
+    let mut names = NameIndex::default();
     for (index, (stream, _)) in append.events.iter().enumerate() {
-        // Most appends write one stream: spare them the hash.
-        let known = previous
-            .filter(|(name, _)| *name == stream)
-            .map(|(_, target)| target)
-            .or_else(|| by_name.get(stream).copied());
-        let target = match known {
-            Some(target) => target,
-            None => {
-                targets.push(Target::new(state, stream, append.expectation(stream))?);
-                by_name.insert(stream, targets.len() - 1);
-                targets.len() - 1
-            }
+        let target = if let Some(target) = names.get(stream) {
+            target
+        } else {
+            let expected = mentioned.get(stream).and_then(|at| append.expectations.get(at));
+            let expected = expected.map_or(ExpectedRevision::Any, |(_, expected)| *expected);
+            targets.push(Target::new(state, stream, expected)?);
+            names.push(stream)
         };
-        previous = Some((stream, target));
         if let Some(target) = targets.get_mut(target) {
             target.events.push(index);
         }
@@ -363,11 +425,12 @@ impl Target {
         expected: ExpectedRevision,
     ) -> Result<Self, S::Error> {
         let base = match stream.metadata_of() {
-            Some(base) => Some((base.clone(), state.stream(&base)?)),
+            Some(base) => Some((base.clone(), look_at(state, &base)?)),
             None => None,
         };
-        let facts = state.stream(stream)?;
-        Ok(Self { stream: stream.clone(), expected, facts, base, events: Vec::new() })
+        let facts = look_at(state, stream)?;
+        let stream = stream.clone();
+        Ok(Self { stream, expected, facts, base, events: Vec::new(), is_part_found: false })
     }
 
     /// Whether it is refused before anyone asks whether the append is a retry.
@@ -378,6 +441,14 @@ impl Target {
 
     fn is_writable(&self) -> bool {
         !self.facts.tombstoned && self.base.as_ref().is_none_or(|(_, facts)| !facts.tombstoned)
+    }
+
+    /// The stream that writing to this one would revive, were it deleted.
+    fn revivable(&self) -> (&StreamName, &StreamFacts) {
+        match &self.base {
+            Some((base, facts)) => (base, facts),
+            None => (&self.stream, &self.facts),
+        }
     }
 
     fn violation(&self) -> Violation {
@@ -396,41 +467,35 @@ impl Target {
     }
 }
 
-enum Replay {
-    Whole(Appended),
-    Part(Vec<Violation>),
-    None,
-}
-
 enum Found {
     All(Vec<(Position, Revision)>),
     Some,
     None,
 }
 
+/// Where the append is in the log already. If only a part of it is, marks the targets that have it.
 fn find_replay<S: LogState>(
     state: &mut S,
     append: &Append,
-    targets: &[Target],
-) -> Result<Replay, S::Error> {
-    let mut found = Vec::with_capacity(targets.len());
-    for target in targets {
+    targets: &mut [Target],
+) -> Result<Option<Appended>, S::Error> {
+    let only_target = targets.len() == 1;
+    let mut places = Vec::new();
+    let mut is_whole = true;
+    for target in targets.iter_mut() {
         let ids: Vec<EventId> =
             target.events.iter().filter_map(|i| append.events.get(*i)).map(|(_, e)| e.id).collect();
-        found.push(find_ids(state, target, &ids, targets.len() == 1)?);
+        let found = find_ids(state, target, &ids, only_target)?;
+        target.is_part_found = !matches!(found, Found::None);
+        if let Found::All(own) = found
+            && let (Some(first), Some(last)) = (own.iter().min(), own.last())
+        {
+            places.push((target.stream.clone(), first.0, last.0, last.1));
+        } else {
+            is_whole = false;
+        }
     }
-    if found.iter().all(|found| matches!(found, Found::None)) {
-        return Ok(Replay::None);
-    }
-    let mut places = Vec::new();
-    for (target, found) in targets.iter().zip(found) {
-        let Found::All(own) = found else {
-            return Ok(Replay::Part(targets.iter().map(Target::violation).collect()));
-        };
-        let (Some(first), Some(last)) = (own.iter().min(), own.last()) else { continue };
-        places.push((target.stream.clone(), first.0, last.0, last.1));
-    }
-    Ok(Replay::Whole(replayed(places)))
+    Ok(is_whole.then(|| replayed(places)))
 }
 
 /// Looks the ids of an append to one stream up, where they would be had it succeeded before.
@@ -445,7 +510,8 @@ fn find_ids<S: LogState>(
         ExpectedRevision::Exactly(revision) if revision < last => {
             compare_ids(state, &target.stream, revision.next(), ids)
         }
-        ExpectedRevision::Exactly(_) => Ok(Found::None),
+        // "The current revision" always appends, and no append to a tombstoned stream was written.
+        ExpectedRevision::Exactly(_) | ExpectedRevision::Tombstoned => Ok(Found::None),
         ExpectedRevision::NoStream => {
             let found = compare_ids(state, &target.stream, Revision::FIRST, ids)?;
             // "No stream" also holds on a soft-deleted stream, whose next events then begin where
@@ -458,10 +524,9 @@ fn find_ids<S: LogState>(
                 (found, _) => Ok(found),
             }
         }
-        ExpectedRevision::Any
-        | ExpectedRevision::StreamExists
-        | ExpectedRevision::Deleted
-        | ExpectedRevision::Tombstoned => look_ids_up(state, &target.stream, ids, only_target),
+        ExpectedRevision::Any | ExpectedRevision::StreamExists | ExpectedRevision::Deleted => {
+            look_ids_up(state, &target.stream, ids, only_target)
+        }
     }
 }
 
@@ -523,22 +588,29 @@ fn find_violations<S: LogState>(
     targets: &[Target],
 ) -> Result<Vec<Violation>, S::Error> {
     let mut violations = Vec::new();
+    let names: NameIndex<'_> = targets.iter().map(|target| &target.stream).collect();
     for (stream, expected) in &append.expectations {
-        if let Some(target) = targets.iter().find(|target| target.stream == *stream) {
-            if !target.is_writable() || !target.facts.meets(*expected) {
+        if let Some(target) = names.get(stream).and_then(|index| targets.get(index)) {
+            if target.is_part_found || !target.is_writable() || !target.facts.meets(*expected) {
                 violations.push(target.violation());
             }
         } else {
-            let facts = state.stream(stream)?;
+            let facts = look_at(state, stream)?;
             if !facts.meets(*expected) {
                 let found = facts.state();
-                violations.push(Violation::Stream { stream: stream.clone(), expected: *expected, found });
+                violations.push(Violation::Stream {
+                    stream: stream.clone(),
+                    expected: *expected,
+                    found,
+                });
             }
         }
     }
+    let mentioned: NameIndex<'_> = append.expectations.iter().map(|(stream, _)| stream).collect();
     for target in targets {
-        let mentioned = append.expectations.iter().any(|(stream, _)| *stream == target.stream);
-        if !mentioned && !target.is_writable() {
+        if mentioned.get(&target.stream).is_none()
+            && (target.is_part_found || !target.is_writable())
+        {
             violations.push(target.violation());
         }
         violations.extend(write_behind_tombstone(append, target));
@@ -567,12 +639,8 @@ fn write_behind_tombstone(append: &Append, target: &Target) -> Option<Violation>
     })
 }
 
-fn plan<S: LogState>(
-    state: &mut S,
-    append: Append,
-    targets: Vec<Target>,
-) -> Result<Plan, S::Error> {
-    let (before, after) = find_revivals(&append, &targets);
+fn plan<S: LogState>(state: &mut S, append: Append, targets: &[Target]) -> Result<Plan, S::Error> {
+    let (before, after) = find_revivals(&append, targets);
     let mut streams: Vec<(StreamName, Revision)> =
         targets.iter().map(|target| (target.stream.clone(), target.facts.next())).collect();
     let mut stream_of = vec![0; append.events.len()];
@@ -583,64 +651,98 @@ fn plan<S: LogState>(
             }
         }
     }
-    let mut place_revivals = |revivals: Vec<(StreamName, NewEvent)>| {
-        let mut events = Vec::with_capacity(revivals.len());
-        for (stream, event) in revivals {
-            let index = match streams.iter().position(|(name, _)| *name == stream) {
-                Some(index) => index,
-                None => {
-                    let next = state.stream(&stream)?.next();
-                    streams.push((stream, next));
-                    streams.len() - 1
-                }
-            };
-            events.push((index, event));
-        }
-        Ok(events)
-    };
-    let mut events = place_revivals(before)?;
-    let after = place_revivals(after)?;
-    let own = events.len()..events.len() + append.events.len();
+    let before = place_revivals(state, &mut streams, before)?;
+    let after = place_revivals(state, &mut streams, after)?;
+    let own = before.len()..before.len() + append.events.len();
+    let mut events = before;
     events.extend(stream_of.into_iter().zip(append.events.into_iter().map(|(_, event)| event)));
     events.extend(after);
     Ok(Plan { streams, events, own })
+}
+
+fn place_revivals<S: LogState>(
+    state: &mut S,
+    streams: &mut Vec<(StreamName, Revision)>,
+    revivals: StreamEvents,
+) -> Result<Vec<(usize, NewEvent)>, S::Error> {
+    if revivals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: HashMap<StreamName, usize> =
+        streams.iter().map(|(stream, _)| stream.clone()).zip(0..).collect();
+    let mut events = Vec::with_capacity(revivals.len());
+    for (stream, event) in revivals {
+        let index = if let Some(index) = known.get(&stream) {
+            *index
+        } else {
+            let next = look_at(state, &stream)?.next();
+            streams.push((stream, next));
+            streams.len() - 1
+        };
+        events.push((index, event));
+    }
+    Ok(events)
 }
 
 type StreamEvents = Vec<(StreamName, NewEvent)>;
 
 /// The metadata events that revive the soft-deleted streams an append touches: before its events,
 /// or behind them where it brings metadata of its own, so that the latest metadata always says
-/// what is hidden.
+/// what is hidden. At most one for each stream.
 fn find_revivals(append: &Append, targets: &[Target]) -> (StreamEvents, StreamEvents) {
     let (mut before, mut after) = (Vec::new(), Vec::new());
-    for target in targets {
-        let (base, facts) = match &target.base {
-            Some((base, facts)) => (base, facts),
-            None => (&target.stream, &target.facts),
-        };
-        let StreamState::Deleted { .. } = facts.state() else { continue };
+    let is_deleted =
+        |target: &&Target| matches!(target.revivable().1.state(), StreamState::Deleted { .. });
+    let mut deleted = targets.iter().filter(is_deleted).peekable();
+    if deleted.peek().is_none() {
+        return (before, after);
+    }
+    let own: HashMap<&StreamName, &NewEvent> = append
+        .events
+        .iter()
+        .filter(|(stream, event)| stream.is_metadata() && event.event_type == METADATA_TYPE)
+        .map(|(stream, event)| (stream, event))
+        .collect();
+    let mut revived = HashSet::new();
+    for target in deleted {
+        let (base, facts) = target.revivable();
         let metadata_stream = base.metadata_stream();
         let first = facts.next().get();
-        let own = append.events.iter().rev().find(|(stream, event)| {
-            *stream == metadata_stream && event.event_type == METADATA_TYPE
-        });
-        let revival = |metadata: &StreamMetadata| {
-            let json = metadata.json_with_truncate_before(first);
-            (metadata_stream.clone(), system_event(EventId::generate(), METADATA_TYPE, json))
-        };
-        match own {
-            Some((_, event)) => {
+        match own.get(&metadata_stream) {
+            Some(event) => {
                 let metadata = StreamMetadata::parse(&event.data);
                 let hidden = metadata.truncate_before().is_some_and(|own| own >= first);
-                if !hidden && !after.iter().any(|(stream, _)| *stream == metadata_stream) {
-                    after.push(revival(&metadata));
+                if !hidden && revived.insert(metadata_stream.clone()) {
+                    let last = append.events.last();
+                    after.push(revival(metadata_stream, &metadata, first, last));
                 }
             }
             None if target.base.is_some() || is_only_tombstone(append, target) => {}
-            None => before.push(revival(&facts.metadata.clone().unwrap_or_default())),
+            None => {
+                let metadata = facts.metadata.clone().unwrap_or_default();
+                before.push(revival(metadata_stream, &metadata, first, append.events.first()));
+            }
         }
     }
     (before, after)
+}
+
+/// The event that hides what is before revision `first`. Its id follows from that of the event
+/// `beside` it, so that the same appends always make the same log; so does a given time, which
+/// would otherwise be raised to that of this event.
+fn revival(
+    metadata_stream: StreamName,
+    metadata: &StreamMetadata,
+    first: u64,
+    beside: Option<&(StreamName, NewEvent)>,
+) -> (StreamName, NewEvent) {
+    let (_, beside) = beside.expect("an append that revives a stream has events");
+    let name = metadata_stream.as_str().as_bytes();
+    let id = EventId::from_uuid(Uuid::new_v5(&beside.id.as_uuid(), name));
+    let json = metadata.json_with_truncate_before(first);
+    let mut event = system_event(id, METADATA_TYPE, json);
+    event.recorded_at = beside.recorded_at;
+    (metadata_stream, event)
 }
 
 fn is_only_tombstone(append: &Append, target: &Target) -> bool {

@@ -25,11 +25,13 @@ pub struct Lease {
 
 /// Where leases are kept.
 pub trait Leases: Send + Sync {
-    /// Takes the lease if nobody holds it, under an epoch that is higher than all before it.
+    /// Takes the lease if nobody holds it, under an epoch that is higher than all before it. It can
+    /// be taken from the moment that it expires, and as soon as it is released.
     ///
     /// # Errors
     ///
-    /// [`LeaseError::Held`] while another holds it.
+    /// [`LeaseError::Held`] while it is held, be it under the same owner's name: two instances may
+    /// share one.
     fn acquire<'a>(
         &'a self,
         name: &'a str,
@@ -56,7 +58,8 @@ pub trait Leases: Send + Sync {
     /// [`LeaseError::Lost`] if it was released or taken by another.
     fn release<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), LeaseError>>;
 
-    /// The lease as it is, held, expired or released; `None` if nobody ever took it.
+    /// The lease as it is, held, expired or released; `None` if nobody ever took it. A released one
+    /// expired when it was released.
     ///
     /// # Errors
     ///

@@ -43,22 +43,22 @@
 
 pub mod limits;
 
+mod append;
+mod batch;
+mod checkpoint;
+pub mod decide;
+mod event;
+mod lease;
+mod memory;
+mod metadata;
 mod name;
 mod place;
-mod event;
-mod batch;
 mod query;
-mod append;
 mod read;
-mod subscription;
-mod store;
-mod metadata;
-pub mod decide;
-mod snapshot;
-mod checkpoint;
-mod lease;
 mod registry;
-mod memory;
+mod snapshot;
+mod store;
+mod subscription;
 
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -84,10 +84,8 @@ pub use read::{
 };
 pub use registry::{
     ComponentKey, ComponentKind, ComponentRequest, ComponentState, ComponentStatus,
-    PARKED_ITEMS_MAX, ParkedItem, Registry, RegistryError,
+    PARKED_ITEMS_MAX, ParkedItem, REQUESTS_MAX, Registry, RegistryError,
 };
 pub use snapshot::{Snapshot, Snapshots};
-pub use store::{
-    BoxFuture, EventStore, Incarnation, LogId, LogIdentity, Rights,
-};
+pub use store::{BoxFuture, EventStore, Incarnation, LogId, LogIdentity, Rights};
 pub use subscription::{Delivery, Subscribe, SubscribeError, SubscribeFrom, Subscription};

@@ -1,7 +1,7 @@
 //! A stream's metadata: what it says about retention, deletion and access.
 //!
 //! The metadata of stream `s` is the JSON object of the latest `$metadata` event of stream `$$s`.
-//! The keys are KurrentDB's. This module is the only place that reads them.
+//! The keys are those of `KurrentDB`. This module is the only place that reads them.
 
 use std::time::Duration;
 
@@ -101,8 +101,9 @@ impl Retention {
 
     /// What `metadata` shows at the time `now` of a stream whose last revision is `last`.
     pub fn new(metadata: &StreamMetadata, last: Revision, now: Timestamp) -> Self {
-        let by_count =
-            metadata.max_count.map_or(0, |count| last.get().saturating_add(1).saturating_sub(count));
+        let by_count = metadata
+            .max_count
+            .map_or(0, |count| last.get().saturating_add(1).saturating_sub(count));
         let first = by_count.max(metadata.truncate_before.unwrap_or(0));
         Self { first: Revision::new(first), oldest: metadata.max_age.map(|age| now.minus(age)) }
     }

@@ -55,6 +55,27 @@ fn check(what: &'static str, text: &str, size_max: usize) -> Result<(), NameErro
     }
 }
 
+/// Whether bytes are text that the check above lets pass. Stores ask this of every name that they
+/// read back, so that ordinary names take one pass.
+pub(crate) fn is_name(bytes: &[u8], size_max: usize) -> bool {
+    if bytes.is_empty() || bytes.len() > size_max {
+        return false;
+    }
+    if bytes.iter().all(|byte| (0x20..0x7F).contains(byte)) {
+        return true;
+    }
+    std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+/// The most bytes in a stream's name, which depends on whether it is reserved.
+pub(crate) fn stream_name_size_max(name: &[u8]) -> usize {
+    if name.starts_with(b"$") {
+        limits::RESERVED_STREAM_NAME_SIZE_MAX
+    } else {
+        limits::STREAM_NAME_SIZE_MAX
+    }
+}
+
 /// Whether a name belongs to the store itself and is written with system rights only.
 fn is_system(name: &str) -> bool {
     name.starts_with('$') && !name.starts_with("$quipu.")
@@ -169,11 +190,7 @@ name!(
     /// assert!(StreamName::new("").is_err());
     /// # Ok::<(), quipu_core::NameError>(())
     /// ```
-    StreamName, "stream name", |text| if text.starts_with('$') {
-        limits::RESERVED_STREAM_NAME_SIZE_MAX
-    } else {
-        limits::STREAM_NAME_SIZE_MAX
-    }
+    StreamName, "stream name", |text| stream_name_size_max(text.as_bytes())
 );
 
 name!(
@@ -198,6 +215,7 @@ impl StreamName {
     }
 
     /// The stream that holds this stream's metadata: `$$` and the name.
+    #[must_use]
     pub fn metadata_stream(&self) -> Self {
         // Two bytes more than the limit of 512 are within the limit of reserved names; a reserved
         // name may come to exceed it, and is refused where metadata is written.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An event's place in the whole log. The first event has 1; 0 is before everything.
 ///
-/// Positions rise strictly in the order of the log. The engine's are dense; stores on PostgreSQL
+/// Positions rise strictly in the order of the log. The engine's are dense; stores on `PostgreSQL`
 /// may leave gaps, so never add one to a position to find the next event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);

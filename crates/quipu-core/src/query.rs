@@ -97,18 +97,26 @@ impl QueryItem {
 
     /// Whether `event` has all that the item demands.
     pub fn matches(&self, event: EventRef<'_>) -> bool {
-        (self.types.is_empty() || self.types.iter().any(|own| own == event.event_type()))
-            && self.tags.iter().all(|tag| event.has_tag(tag.as_str()))
-            && self.stream.as_ref().is_none_or(|stream| stream == event.stream())
-            && self.category.as_ref().is_none_or(|own| own == category(event.stream()))
+        self.matches_names(event.stream(), event.event_type(), |tag| event.has_tag(tag))
     }
 
     /// Whether `event` has all that the item demands.
     pub fn matches_recorded(&self, event: &RecordedEvent) -> bool {
-        (self.types.is_empty() || self.types.contains(&event.event_type))
-            && self.tags.iter().all(|tag| event.tags.contains(tag.as_str()))
-            && self.stream.as_ref().is_none_or(|stream| *stream == event.stream)
-            && self.category.as_ref().is_none_or(|own| own == event.stream.category())
+        let (stream, event_type) = (event.stream.as_str(), event.event_type.as_str());
+        self.matches_names(stream, event_type, |tag| event.tags.contains(tag))
+    }
+
+    /// Whether an event with these names has all that the item demands. For stores.
+    pub fn matches_names(
+        &self,
+        stream: &str,
+        event_type: &str,
+        has_tag: impl Fn(&str) -> bool,
+    ) -> bool {
+        (self.types.is_empty() || self.types.iter().any(|own| own == event_type))
+            && self.tags.iter().all(|tag| has_tag(tag.as_str()))
+            && self.stream.as_ref().is_none_or(|own| own == stream)
+            && self.category.as_ref().is_none_or(|own| own == category(stream))
     }
 }
 

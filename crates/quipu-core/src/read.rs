@@ -32,6 +32,11 @@ pub enum AsOf {
 
 /// A read of one stream.
 ///
+/// It shows what retention leaves of the stream, and of a metadata stream the last event only. As of
+/// an earlier moment it shows what a read would have shown then: the metadata is that of the moment,
+/// `$maxAge` counts from it (for a position from the time of the last event at or before it), and a
+/// later tombstone or delete is not there yet.
+///
 /// ```
 /// use quipu_core::{Direction, ReadStream, Revision, StreamName};
 ///

@@ -9,6 +9,8 @@ use crate::store::BoxFuture;
 
 /// The most parked items that a status carries.
 pub const PARKED_ITEMS_MAX: usize = 1_000;
+/// The most requests that wait for one component.
+pub const REQUESTS_MAX: usize = 1_000;
 
 /// What kind of component it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,7 +168,8 @@ pub trait Registry: Send + Sync {
     /// See [`RegistryError`].
     fn components(&self) -> BoxFuture<'_, Result<Vec<ComponentStatus>, RegistryError>>;
 
-    /// Forgets a component and the requests that wait for it.
+    /// Forgets a component and the requests that wait for it. One that is not there is forgotten
+    /// already.
     ///
     /// # Errors
     ///
@@ -184,7 +187,8 @@ pub trait Registry: Send + Sync {
         request: ComponentRequest,
     ) -> BoxFuture<'a, Result<(), RegistryError>>;
 
-    /// Takes the requests that wait for a component, oldest first. Each is taken once.
+    /// Takes the requests that wait for a component, oldest first. Each is taken once. None wait for
+    /// a component that never reported.
     ///
     /// # Errors
     ///
@@ -216,7 +220,7 @@ pub enum RegistryError {
         /// The epoch that reports.
         current: u64,
     },
-    /// Too many requests wait for the component. It may not be running.
+    /// [`REQUESTS_MAX`] requests wait for the component already. It may not be running.
     #[error("too many requests wait for the component")]
     TooManyRequests,
     /// The store was opened for reading only.

@@ -45,9 +45,6 @@ pub trait Snapshots: Send + Sync {
     /// # Errors
     ///
     /// A [`StorageError`].
-    fn prune<'a>(
-        &'a self,
-        key: &'a str,
-        keep: usize,
-    ) -> BoxFuture<'a, Result<usize, StorageError>>;
+    fn prune<'a>(&'a self, key: &'a str, keep: usize)
+    -> BoxFuture<'a, Result<usize, StorageError>>;
 }

@@ -3,6 +3,24 @@
 //! One rule for every consumer: handle first, checkpoint after. A subscription delivers in order,
 //! without gaps or duplicates; a consumer that restarts from its last checkpoint therefore sees
 //! every event at least once, and once exactly if it stores the checkpoint with its work.
+//!
+//! # Rules of every store
+//!
+//! - A subscription to a stream shows what reads of the stream show when it is pulled: what is
+//!   hidden by then is passed over. The stream need not exist; a deleted one shows nothing until it
+//!   is revived, and then goes on with the events that revived it.
+//! - Once the stream is tombstoned, what it showed right before that and the subscription has not
+//!   delivered yet still comes; then, and at every later pull, comes
+//!   [`SubscribeError::StreamTombstoned`]. The tombstone itself is not delivered. It makes no
+//!   difference whether the subscription began before the tombstone or after it.
+//! - [`Delivery::CaughtUp`] comes once each time the end is reached: after history, be it empty, and
+//!   after each [`Delivery::FellBehind`]. It does not come again while the subscription keeps up.
+//! - Where a subscription to the log passes over events that do not match, a
+//!   [`Delivery::Checkpoint`] tells the consumer so: at the latest when the end is reached, before
+//!   `CaughtUp` or before the wait for what comes. Places of checkpoints rise, are not below any
+//!   delivered event's, and never beyond the frontier. Subscriptions to a stream have none.
+//! - [`Subscribe::All`] after a place beyond the frontier is [`SubscribeError::BeyondEnd`]. After a
+//!   revision that the stream has not reached, a subscription waits for the one behind it.
 
 use crate::batch::EventBatch;
 use crate::name::StreamName;

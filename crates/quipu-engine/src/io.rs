@@ -1,7 +1,8 @@
 //! The only door to disk, clock and chance.
 //!
 //! The engine does all its input and output through [`Io`] and [`File`], so that tests can put a
-//! disk behind them that tears, loses, reorders and refuses. [`SystemIo`] is the real one.
+//! disk behind them that tears, loses, reorders and refuses. [`SystemIo`] is the real one,
+//! [`sim::SimDisk`] the other.
 
 use std::fmt;
 use std::io::Result;
@@ -13,10 +14,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use quipu_core::Timestamp;
 
+mod bug;
+pub mod sim;
+mod system;
+#[cfg(test)]
+mod tests;
+
+pub use bug::SeededBug;
+pub use system::{Reads, SystemIo};
+
 /// A disk, a clock and a source of chance.
 ///
 /// What is durable: the bytes of a file after [`File::sync`]; a file's name, its absence and its
 /// new name after [`sync_dir`](Self::sync_dir) of the directory that holds it.
+///
+/// A process that dies loses nothing of this, and makes nothing of it durable either: what the next
+/// one finds may still be gone after a power loss until it is synced by somebody.
 pub trait Io: Send + Sync + fmt::Debug {
     /// The wall clock.
     fn now(&self) -> Timestamp;
@@ -27,8 +40,9 @@ pub trait Io: Send + Sync + fmt::Debug {
     /// Fills `bytes` by chance.
     fn randomize(&self, bytes: &mut [u8]);
 
-    /// Makes a directory and those above it that are missing. Each new directory's own entry is
-    /// synced; an existing directory is fine.
+    /// Makes a directory and those above it that are missing; an existing directory is fine. On
+    /// `Ok` it survives a power loss, also where an earlier process made it, or one above it, and
+    /// died before it was synced.
     fn create_dir(&self, path: &Path) -> Result<()>;
 
     /// Makes a new, empty file for reading and writing. `AlreadyExists` if the name is taken.
@@ -80,8 +94,9 @@ pub trait File: Send + Sync + fmt::Debug {
     /// system may have dropped what it could not write, and a second call may lie.
     fn sync(&self) -> Result<()>;
 
-    /// The bytes of a range that nobody will write to while the answer or a clone of it lives.
-    /// They are mapped where the system can, not copied. `UnexpectedEof` if the file ends before.
+    /// The bytes of a range that nobody will write to or cut off while the answer or a clone of it
+    /// lives. They are mapped where the system can, not copied. `UnexpectedEof` if the file ends
+    /// before.
     fn bytes(&self, range: Range<u64>) -> Result<Bytes>;
 
     /// Asks the system to forget what it keeps of the file in memory, so that the next read comes

@@ -1,0 +1,355 @@
+//! The engine's handle: where the contract meets the log.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use quipu_core::decide::validate;
+use quipu_core::{
+    AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
+    ListStreams, LogIdentity, LogRead, Position, ReadAll, ReadError, ReadIndex, ReadStream,
+    Registry, Rights, Snapshots, StorageError, StreamInfo, StreamName, StreamRead, Subscribe,
+    SubscribeError, Subscription, Timestamp,
+};
+
+use crate::beside::Beside;
+use crate::error::DiskError;
+use crate::log::Log;
+use crate::maintenance::Maintenance;
+use crate::opening::{self, Opened};
+use crate::options::{OpenError, OpenOptions};
+use crate::reader::storage;
+use crate::space::Space;
+use crate::subscription::LogSubscription;
+use crate::writer::{Arrival, Queue, Reply, Request, Writer};
+
+/// How long after the last change the durable floor is written to the manifest.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A log in a directory.
+///
+/// Cloning gives another handle to the same store. The store closes when the last handle is
+/// dropped: what was acknowledged is durable anyway, closing makes the next opening quicker.
+///
+/// Appends are made by one thread, in groups: every group costs one sync, whoever is in it. Reads
+/// run in the thread that asks, and never wait for appends.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+    rights: Rights,
+}
+
+struct Inner {
+    log: Arc<Log>,
+    identity: LogIdentity,
+    recovery: Recovery,
+    changes: Changes,
+    maintenance: Arc<Maintenance>,
+    /// Closed before the lock is given back, since its file belongs to who holds the lock.
+    beside: Beside,
+    /// Held as long as the store is open for writing.
+    _lock: Option<Box<dyn crate::io::Lock>>,
+}
+
+/// How changes are made.
+enum Changes {
+    /// By a thread of its own, which takes them from a queue.
+    Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Vec<JoinHandle<()>>> },
+    /// By whoever asks.
+    Inline(Box<Mutex<Writer>>),
+    /// Not at all.
+    ReadOnly,
+}
+
+/// What opening found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Events in the log.
+    pub event_count: u64,
+    /// Events that were not in the index's runs and were indexed again.
+    pub indexed_count: u64,
+    /// Bytes of a batch that was cut off by a crash before it was acknowledged. They were kept
+    /// aside in the directory `torn`.
+    pub torn_size: u64,
+    /// Runs of the index that were damaged or missing and are built again.
+    pub lost_run_count: u64,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("identity", &self.inner.identity)
+            .field("rights", &self.rights)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        let rights = options.rights;
+        let inline = options.inline;
+        let Opened { log, identity, recovery, writer, space, beside, lock } =
+            opening::open(directory, options)?;
+        let maintenance = Arc::new(Maintenance::new(Arc::clone(&log)));
+        let changes = match writer {
+            None => Changes::ReadOnly,
+            Some(writer) if inline => Changes::Inline(Box::new(Mutex::new(writer))),
+            Some(writer) => start_threads(writer, &space, &maintenance),
+        };
+        let inner = Inner {
+            log,
+            identity,
+            recovery,
+            changes,
+            maintenance,
+            beside,
+            _lock: lock,
+        };
+        Ok(Self { inner: Arc::new(inner), rights })
+    }
+
+    /// A handle to the same store with these rights.
+    #[must_use]
+    pub fn with_rights(&self, rights: Rights) -> Self {
+        Self { inner: Arc::clone(&self.inner), rights }
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// Closes the store for every handle: answers what is under way, ends subscriptions, and
+    /// writes down that the log is whole.
+    ///
+    /// # Errors
+    ///
+    /// A [`StorageError`] if that could not be written: nothing acknowledged is lost.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.inner.close().map_err(StorageError::from)
+    }
+
+    fn log(&self) -> &Arc<Log> {
+        &self.inner.log
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody is left who could hear of a failure, and it costs only time at the next opening.
+        let _unheard = self.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), DiskError> {
+        self.log.health.close();
+        match &self.changes {
+            Changes::Threads { queue, space, threads } => {
+                queue.close();
+                space.stop();
+                self.maintenance.stop();
+                let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+                for thread in threads.drain(..) {
+                    // A thread that panicked has closed the store already.
+                    let _panicked = thread.join();
+                }
+                self.log.watermark.close();
+                Ok(())
+            }
+            Changes::Inline(writer) => {
+                self.log.watermark.close();
+                writer.lock().unwrap_or_else(PoisonError::into_inner).write_floor()
+            }
+            Changes::ReadOnly => {
+                self.log.watermark.close();
+                Ok(())
+            }
+        }
+    }
+
+    fn change_inline(&self, writer: &Mutex<Writer>, request: Request) {
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.commit([request]);
+        if self.log.health.is_open() {
+            // What is derived is made again later.
+            let _later = self.maintenance.work();
+        }
+    }
+}
+
+fn start_threads(
+    mut writer: Writer,
+    space: &Arc<Space>,
+    maintenance: &Arc<Maintenance>,
+) -> Changes {
+    let queue = Arc::new(Queue::default());
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(format!("quipu-{name}"))
+            .spawn(work)
+            .expect("the system can start three threads")
+    };
+    let filler = {
+        let space = Arc::clone(space);
+        spawn("filler", Box::new(move || space.run()))
+    };
+    let keeper = {
+        let maintenance = Arc::clone(maintenance);
+        spawn("index", Box::new(move || maintenance.run()))
+    };
+    let writing = {
+        let (queue, maintenance) = (Arc::clone(&queue), Arc::clone(maintenance));
+        spawn("writer", Box::new(move || run_writer(&mut writer, &queue, &maintenance)))
+    };
+    let threads = Mutex::new(vec![writing, filler, keeper]);
+    Changes::Threads { queue, space: Arc::clone(space), threads }
+}
+
+/// Closes the store when the writer's thread ends, however it ends: a broken invariant must not
+/// leave a store that looks open.
+struct FailStop<'a> {
+    queue: &'a Queue,
+    log: Arc<Log>,
+}
+
+impl Drop for FailStop<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.log.health.fail();
+            self.log.watermark.close();
+        }
+        self.queue.close();
+    }
+}
+
+fn run_writer(writer: &mut Writer, queue: &Queue, maintenance: &Maintenance) {
+    let _guard = FailStop { queue, log: writer.log() };
+    let mut is_floor_low = false;
+    loop {
+        match queue.take(is_floor_low.then_some(IDLE)) {
+            Arrival::Requests(requests) => {
+                writer.commit(requests);
+                is_floor_low = true;
+                if writer.needs_maintenance() {
+                    maintenance.ask();
+                    maintenance.hold_back();
+                }
+            }
+            Arrival::Idle => is_floor_low = writer.write_floor().is_err(),
+            Arrival::Closed => break,
+        }
+    }
+    // Without it the next opening looks at the last batch more closely.
+    let _slower = writer.write_floor();
+}
+
+impl EventStore for Engine {
+    fn identity(&self) -> LogIdentity {
+        self.inner.identity.clone()
+    }
+
+    fn change(&self, change: Change) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(async move {
+            let now = self.log().io.now();
+            validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
+            let size = match &change {
+                Change::Append(append) => append.size(),
+                Change::SetMetadata { metadata, .. } => metadata.len(),
+                Change::Delete { .. } | Change::Tombstone { .. } => 0,
+            };
+            let (reply, answered) = Reply::new();
+            let request = Request { change, size, reply };
+            match &self.inner.changes {
+                Changes::ReadOnly => return Err(AppendError::ReadOnly),
+                Changes::Threads { queue, .. } => queue.push(request)?,
+                Changes::Inline(writer) => self.inner.change_inline(writer, request),
+            }
+            answered.await.unwrap_or_else(|_dropped| {
+                Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
+            })
+        })
+    }
+
+    fn read_stream(&self, read: ReadStream) -> BoxFuture<'_, Result<StreamRead, ReadError>> {
+        Box::pin(async move {
+            let (state, batches) = self.log().read_stream(read)?;
+            Ok(StreamRead { state, batches: Box::new(batches) })
+        })
+    }
+
+    fn read_all(&self, read: ReadAll) -> BoxFuture<'_, Result<LogRead, ReadError>> {
+        Box::pin(async move {
+            let (frontier, batches) = self.log().read_all(read)?;
+            Ok(LogRead { frontier: Position::new(frontier), batches })
+        })
+    }
+
+    fn read_index(&self, read: ReadIndex) -> BoxFuture<'_, Result<IndexRead, ReadError>> {
+        Box::pin(async move { self.log().read_index(&read).map_err(storage) })
+    }
+
+    fn frontier(&self) -> BoxFuture<'_, Result<Position, ReadError>> {
+        Box::pin(async move { Ok(Position::new(self.log().frontier())) })
+    }
+
+    fn position_at(&self, time: Timestamp) -> BoxFuture<'_, Result<Position, ReadError>> {
+        Box::pin(async move {
+            let moment = self.log().moment(Some(quipu_core::AsOf::Time(time)))?;
+            Ok(Position::new(moment.upto))
+        })
+    }
+
+    fn wait_visible(&self, position: Position) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(async move {
+            let log = self.log();
+            loop {
+                let moved = log.watermark.listen();
+                if log.frontier() >= position.get() {
+                    return Ok(());
+                }
+                if log.watermark.is_closed() {
+                    return Err(ReadError::Closed);
+                }
+                moved.await;
+            }
+        })
+    }
+
+    fn list_streams(&self, list: ListStreams) -> BoxFuture<'_, Result<Vec<StreamName>, ReadError>> {
+        Box::pin(async move { self.log().list_streams(&list).map_err(storage) })
+    }
+
+    fn stream_info(&self, stream: StreamName) -> BoxFuture<'_, Result<StreamInfo, ReadError>> {
+        Box::pin(async move { self.log().stream_info(stream).map_err(storage) })
+    }
+
+    fn subscribe(
+        &self,
+        subscribe: Subscribe,
+    ) -> BoxFuture<'_, Result<Box<dyn Subscription>, SubscribeError>> {
+        Box::pin(async move {
+            let subscription = LogSubscription::begin(Arc::clone(self.log()), subscribe)?;
+            Ok(Box::new(subscription) as Box<dyn Subscription>)
+        })
+    }
+
+    fn snapshots(&self) -> &dyn Snapshots {
+        self.inner.beside.snapshots()
+    }
+
+    fn checkpoints(&self) -> &dyn Checkpoints {
+        self.inner.beside.checkpoints()
+    }
+
+    fn leases(&self) -> &dyn Leases {
+        self.inner.beside.leases()
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        self.inner.beside.registry()
+    }
+}

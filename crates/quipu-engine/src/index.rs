@@ -1,0 +1,258 @@
+//! The index: which positions have a stream, a category, a type, a tag or an id.
+//!
+//! Names are hashed to [`Key`]s, and for every key the index knows the positions that have it. The
+//! log is cut into parts of the same number of events:
+//!
+//! 1. the newest part is a [`Tail`] in memory that the writer adds to;
+//! 2. a full tail is frozen and waits until [`Index::seal`] writes it to disk as a [`Run`];
+//! 3. eight neighbouring runs of one level become one of the next by [`Index::merge`].
+//!
+//! Sealing and merging only write a file. It is used from [`Index::install`] on, which the caller
+//! calls once the manifest names the file.
+//!
+//! # Invariants
+//!
+//! - The sources, runs and then tails, cover every position from the first on, each once, in order.
+//! - Only the last tail is ever added to, at its end.
+//! - The writer adds an event before it is durable; a [`Reader`] is made with the watermark and
+//!   shows nothing above it, and only tails at or below the watermark become runs.
+//! - What an index holds is never removed: an ordinal stays what it is.
+
+mod cursor;
+mod error;
+mod key;
+mod list;
+mod merge;
+mod node;
+mod reader;
+mod run;
+mod seal;
+mod source;
+mod tail;
+mod verify;
+mod wanted;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use quipu_core::StreamName;
+
+pub(crate) use self::cursor::Cursor;
+pub(crate) use self::error::IndexError;
+pub(crate) use self::key::{IdKey, Key, KeyHasher};
+pub(crate) use self::merge::plan_merge;
+pub(crate) use self::reader::Reader;
+pub(crate) use self::run::Run;
+pub(crate) use crate::format::run::{Header as RunHeader, Origin};
+
+use self::error::Result;
+use self::source::{SharedTail, Sources};
+use self::tail::Tail;
+use crate::format::run::{EVENT_COUNT_MAX, Header};
+use crate::io::Io;
+
+/// The index of one log.
+///
+/// One thread pushes, one at a time maintains, any number read.
+#[derive(Debug)]
+pub(crate) struct Index {
+    origin: Origin,
+    run_event_count: u32,
+    /// The lock guards which sources there are. Under it sources are added and swapped, never
+    /// read or written; the lock of the last tail is taken under it, by the writer only.
+    sources: RwLock<Arc<Sources>>,
+}
+
+impl Index {
+    /// An index of these runs, oldest first, each beginning where the one before ends. Events are
+    /// pushed from the position after the last run on, or from `first` on where there are no runs.
+    /// A tail is frozen once it has `run_event_count` events.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Corrupt`] if a run does not begin where the one before ends: the index has to
+    /// be built again.
+    pub(crate) fn new(
+        origin: Origin,
+        run_event_count: u32,
+        first: u64,
+        runs: Vec<Arc<Run>>,
+    ) -> Result<Self> {
+        let allowed = 1..=EVENT_COUNT_MAX;
+        assert!(allowed.contains(&run_event_count.into()), "a run has 1 to EVENT_COUNT_MAX events");
+        let mut next = runs.first().map_or(first, |run| run.name().first);
+        for run in &runs {
+            if run.name().first != next {
+                let reason = "the run does not begin where the one before ends";
+                return Err(IndexError::Corrupt { file: run.path().to_owned(), offset: 0, reason });
+            }
+            next = run.name().last + 1;
+        }
+        let tails = vec![SharedTail::new(Tail::new(next))];
+        let sources = RwLock::new(Arc::new(Sources { runs, tails }));
+        Ok(Self { origin, run_event_count, sources })
+    }
+
+    /// What turns names into keys.
+    pub(crate) fn hasher(&self) -> KeyHasher {
+        KeyHasher::new(self.origin.seed)
+    }
+
+    /// The position that the next event will have.
+    pub(crate) fn next_position(&self) -> u64 {
+        let sources = self.snapshot();
+        let tail = active(&sources).read();
+        tail.first() + u64::from(tail.event_count())
+    }
+
+    /// Adds the next event of the log and returns its position. A tail that this makes full is
+    /// frozen. Only the writer calls this.
+    pub(crate) fn push(&self, keys: &[Key], id: IdKey) -> u64 {
+        let position = {
+            let sources = self.snapshot();
+            let tail = active(&sources);
+            let position = tail.push(keys, id);
+            if position - tail.first() + 1 < u64::from(self.run_event_count) {
+                return position;
+            }
+            position
+        };
+        self.freeze();
+        position
+    }
+
+    /// Begins another tail.
+    #[cold]
+    fn freeze(&self) {
+        let next = active(&self.snapshot()).read().successor();
+        self.change(|sources| sources.tails.push(SharedTail::new(next)));
+    }
+
+    /// How many tails are full and wait to become runs.
+    pub(crate) fn frozen_count(&self) -> usize {
+        self.snapshot().tails.len() - 1
+    }
+
+    /// A reader of everything up to the position `upto`, which must be durable.
+    pub(crate) fn reader(&self, upto: u64) -> Reader {
+        Reader::new(Arc::clone(&self.snapshot()), self.hasher(), upto)
+    }
+
+    /// The runs, oldest first.
+    pub(crate) fn runs(&self) -> Vec<Arc<Run>> {
+        self.snapshot().runs.clone()
+    }
+
+    /// Writes the oldest frozen tail as a run, if there is one and all of it is at or below the
+    /// watermark `durable`. When this returns the file is durable; it is not used before
+    /// [`install`](Self::install).
+    ///
+    /// `name_at` says which stream begins at a position, or `None` where none does.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Io`] and whatever `name_at` answers. The tail stays frozen; try again later.
+    pub(crate) fn seal<E: From<IndexError>>(
+        &self,
+        io: &dyn Io,
+        dir: &Path,
+        durable: u64,
+        name_at: impl FnMut(u64) -> Result<Option<StreamName>, E>,
+    ) -> Result<Option<Arc<Run>>, E> {
+        let frozen = {
+            let sources = self.snapshot();
+            match sources.tails.as_slice() {
+                [frozen, _, ..] => frozen.clone(),
+                _ => return Ok(None),
+            }
+        };
+        // A frozen tail is not written to, so its lock keeps nobody waiting.
+        let tail = frozen.read();
+        let name = seal::name_of(&tail);
+        if name.last > durable {
+            return Ok(None);
+        }
+        let stream_names = self.hasher().stream_names();
+        let header = Header { origin: self.origin, name };
+        seal::write_tail(io, dir, header, &tail, stream_names, name_at)?;
+        Ok(Some(Arc::new(Run::open(io, dir, header)?)))
+    }
+
+    /// Writes some neighbouring runs as one, if [`plan_merge`] finds any. When this returns the
+    /// file is durable; it is not used before [`install`](Self::install).
+    ///
+    /// `keep_going` is asked often, and may slow the merge down by taking its time; once it answers
+    /// `false` the merge is given up and `None` returned.
+    ///
+    /// # Errors
+    ///
+    /// - [`IndexError::Corrupt`] if a run turns out to be damaged.
+    /// - [`IndexError::Io`] if the disk refuses. The runs stay as they are; try again later.
+    pub(crate) fn merge(
+        &self,
+        io: &dyn Io,
+        dir: &Path,
+        keep_going: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Arc<Run>>> {
+        let runs = self.runs();
+        let Some(runs) = plan_merge(&runs).map(|range| &runs[range]) else {
+            return Ok(None);
+        };
+        let Some(name) = merge::name_of(runs) else {
+            return Ok(None);
+        };
+        let header = Header { origin: self.origin, name };
+        if !merge::write_merged(io, dir, header, runs, keep_going)? {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(Run::open(io, dir, header)?)))
+    }
+
+    /// The runs there will be once `run` is installed, for the manifest.
+    pub(crate) fn runs_with(&self, run: &Arc<Run>) -> Vec<Arc<Run>> {
+        let mut sources = Sources::clone(&self.snapshot());
+        replace(&mut sources, Arc::clone(run));
+        sources.runs
+    }
+
+    /// Uses a run that was sealed or merged, in place of the tail or of the runs it was made from.
+    /// Those runs are returned: their files can be removed. Readers that were made before keep
+    /// what they have.
+    pub(crate) fn install(&self, run: Arc<Run>) -> Vec<Arc<Run>> {
+        self.change(|sources| replace(sources, run))
+    }
+
+    fn snapshot(&self) -> RwLockReadGuard<'_, Arc<Sources>> {
+        self.sources.read().expect(NOT_POISONED)
+    }
+
+    /// Changes which sources there are, for readers made from then on.
+    fn change<T>(&self, change: impl FnOnce(&mut Sources) -> T) -> T {
+        let mut sources = self.sources.write().expect(NOT_POISONED);
+        change(Arc::make_mut(&mut sources))
+    }
+}
+
+const NOT_POISONED: &str = "nothing panics while it holds the lock of the sources";
+
+/// The tail that is added to.
+fn active(sources: &Sources) -> &SharedTail {
+    sources.tails.last().expect("there is always a tail to add to")
+}
+
+/// Puts a run in place of the sources that it covers, and answers the runs among them.
+fn replace(sources: &mut Sources, run: Arc<Run>) -> Vec<Arc<Run>> {
+    let name = run.name();
+    let covered = |first: u64| (name.first..=name.last).contains(&first);
+    if sources.tails_first() == name.first {
+        sources.tails.remove(0);
+    }
+    let begin = sources.runs.partition_point(|other| other.name().first < name.first);
+    let end = begin
+        + sources.runs[begin..].iter().take_while(|other| covered(other.name().first)).count();
+    sources.runs.splice(begin..end, [run]).collect()
+}

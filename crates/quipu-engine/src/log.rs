@@ -1,0 +1,137 @@
+//! What writer, readers and maintenance share.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use quipu_core::Revision;
+
+use crate::error::DiskError;
+use crate::format::record::Record;
+use crate::index::{IdKey, Index, Key, KeyHasher};
+use crate::io::{File, Io};
+use crate::layout::Layout;
+use crate::manifest::ManifestFile;
+use crate::segment::{Segment, Segments};
+use crate::watermark::Watermark;
+
+/// A store that is open.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) io: Arc<dyn Io>,
+    pub(crate) layout: Layout,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) index: Index,
+    pub(crate) watermark: Watermark,
+    pub(crate) health: Health,
+    /// Guards the manifest's files. Taken before `segments`, never while holding it.
+    manifest: Mutex<ManifestFile>,
+    /// The segments that have durable events. Held only to copy or replace the list.
+    segments: RwLock<Segments>,
+    /// The file that tells other processes how far the log is durable.
+    pub(crate) watermark_file: Option<Arc<dyn File>>,
+}
+
+impl Log {
+    pub(crate) fn new(
+        io: Arc<dyn Io>,
+        layout: Layout,
+        manifest: ManifestFile,
+        index: Index,
+        segments: Segments,
+        watermark_file: Option<Arc<dyn File>>,
+    ) -> Self {
+        let hasher = KeyHasher::new(manifest.get().hash_seed);
+        Self {
+            io,
+            layout,
+            hasher,
+            index,
+            watermark: Watermark::default(),
+            health: Health::default(),
+            manifest: Mutex::new(manifest),
+            segments: RwLock::new(segments),
+            watermark_file,
+        }
+    }
+
+    /// How far readers see now.
+    pub(crate) fn frontier(&self) -> u64 {
+        self.watermark.get()
+    }
+
+    /// The segments as they are now.
+    pub(crate) fn segments(&self) -> Segments {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a segment, or puts it in place of the one with its number.
+    pub(crate) fn install_segment(&self, segment: Arc<Segment>) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        *segments = segments.with(segment);
+    }
+
+    pub(crate) fn set_segments(&self, segments: Segments) {
+        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = segments;
+    }
+
+    pub(crate) fn manifest(&self) -> MutexGuard<'_, ManifestFile> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the record of a durable position.
+    pub(crate) fn with_record<T>(
+        &self,
+        position: u64,
+        look: impl FnOnce(Record<'_>) -> T,
+    ) -> Result<T, DiskError> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone().with_record(position, look)
+    }
+}
+
+/// The keys that an event is indexed under.
+pub(crate) fn keys_of(hasher: KeyHasher, record: &Record<'_>, keys: &mut Vec<Key>) -> IdKey {
+    keys.clear();
+    if record.is_stub() {
+        return crate::format::commitment::Stub::decode(record).map_or(IdKey::new(0), |stub| {
+            keys.extend(stub.keys.into_iter().map(Key::new));
+            IdKey::new(stub.id_key)
+        });
+    }
+    let stream = record.stream();
+    hasher.event_keys(
+        keys,
+        stream,
+        Revision::new(record.revision()),
+        record.event_type(),
+        record.tags(),
+    );
+    hasher.id(stream, record.id())
+}
+
+/// Whether the store still takes changes.
+#[derive(Debug, Default)]
+pub(crate) struct Health(AtomicU8);
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+const FAILED: u8 = 2;
+
+impl Health {
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire) == OPEN
+    }
+
+    /// Whether a write or a sync failed. Only reopening, which reads what the disk has, helps.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == FAILED
+    }
+
+    pub(crate) fn fail(&self) {
+        self.0.store(FAILED, Ordering::Release);
+    }
+
+    pub(crate) fn close(&self) {
+        // A store that failed stays failed.
+        let _was = self.0.compare_exchange(OPEN, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+    }
+}

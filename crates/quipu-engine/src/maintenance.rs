@@ -1,0 +1,182 @@
+//! What is done behind the writer's back: everything derived from the log.
+//!
+//! Nothing here is needed to keep what was acknowledged. A step that fails is tried again after a
+//! while; a step that a crash cuts off is done again after opening.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quipu_core::StreamName;
+
+use crate::error::DiskError;
+use crate::index::Run;
+use crate::log::Log;
+
+/// How long to wait before a step that failed is tried again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The writer waits while more tails than this are full and in memory.
+const FROZEN_COUNT_MAX: usize = 3;
+
+/// The one who keeps the index and the tables beside the segments up to date.
+#[derive(Debug)]
+pub(crate) struct Maintenance {
+    log: Arc<Log>,
+    /// Guards the wishes of others. Never held during a step.
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_asked: bool,
+    stop: bool,
+}
+
+impl Maintenance {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        Self { log, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Says that there may be something to do.
+    pub(crate) fn ask(&self) {
+        self.lock().is_asked = true;
+        self.changed.notify_all();
+    }
+
+    /// Works until told to stop. A thread of its own runs this.
+    pub(crate) fn run(&self) {
+        let mut patience = None;
+        while self.wait(patience) {
+            patience = self.work().is_err().then_some(PATIENCE);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Does all there is to do.
+    pub(crate) fn work(&self) -> Result<(), DiskError> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// Makes the writer wait while the index has too much in memory.
+    pub(crate) fn hold_back(&self) {
+        let mut state = self.lock();
+        while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop {
+            state.is_asked = true;
+            self.changed.notify_all();
+            let (next, timeout) = self
+                .changed
+                .wait_timeout(state, PATIENCE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if timeout.timed_out() {
+                // A disk without space for the index must not stop the log; memory grows instead,
+                // until the log has no space either.
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits to be asked. Whether to go on.
+    fn wait(&self, patience: Option<Duration>) -> bool {
+        let mut state = self.lock();
+        while !state.is_asked && !state.stop {
+            match patience {
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let waited = self.changed.wait_timeout(state, patience);
+                    let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    state = next;
+                    if timeout.timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        state.is_asked = false;
+        !state.stop
+    }
+
+    /// Does one thing, if there is one. Whether there was.
+    fn step(&self) -> Result<bool, DiskError> {
+        Ok(self.seal()? || self.write_offsets()? || self.merge()?)
+    }
+
+    /// Writes the oldest full tail of the index as a run.
+    fn seal(&self) -> Result<bool, DiskError> {
+        let sealed = seal(&self.log)?;
+        if sealed {
+            self.changed.notify_all();
+        }
+        Ok(sealed)
+    }
+
+    /// Merges runs, and seals what becomes full meanwhile: memory comes before reading speed.
+    fn merge(&self) -> Result<bool, DiskError> {
+        let log = &self.log;
+        let mut failure = None;
+        let mut keep_going = || {
+            if failure.is_none() && log.index.frozen_count() > 0 {
+                failure = self.seal().err();
+            }
+            failure.is_none() && !self.lock().stop
+        };
+        let merged = log.index.merge(&*log.io, &log.layout.index(), &mut keep_going)?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let Some(run) = merged else { return Ok(false) };
+        install_run(log, run)?;
+        Ok(true)
+    }
+
+    /// Writes the table of a segment that is full and has none.
+    fn write_offsets(&self) -> Result<bool, DiskError> {
+        let segments = self.log.segments();
+        let full = segments.iter().rev().skip(1);
+        for segment in full.take_while(|segment| segment.is_growing()) {
+            segment.write_offsets_file(&self.log.layout)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// Writes the oldest full tail of the index as a run, if there is one. Whether there was.
+pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
+    let name_at = |position| -> Result<Option<StreamName>, DiskError> {
+        log.with_record(position, |record| {
+            let begins = !record.is_stub() && record.revision() == 0;
+            begins.then(|| StreamName::new(record.stream()).ok()).flatten()
+        })
+    };
+    let durable = log.watermark.get();
+    let run = log.index.seal::<DiskError>(&*log.io, &log.layout.index(), durable, name_at)?;
+    let Some(run) = run else { return Ok(false) };
+    install_run(log, run)?;
+    Ok(true)
+}
+
+/// Lets the manifest, then the readers, know of a run whose file is durable; then removes the
+/// files of the runs it takes the place of.
+fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
+    let mut manifest = log.manifest();
+    let runs = log.index.runs_with(&run).iter().map(|run| run.name()).collect();
+    manifest.change(|manifest| manifest.runs = runs)?;
+    let replaced = log.index.install(run);
+    drop(manifest);
+    for old in replaced {
+        // A file that stays behind is removed when the store is opened again.
+        let _stays = log.io.remove(old.path());
+    }
+    Ok(())
+}

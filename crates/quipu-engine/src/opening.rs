@@ -1,0 +1,300 @@
+//! Opening a store: from a directory to a log with its writer.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use quipu_core::{Lives, LogId, LogIdentity, Position};
+use uuid::Uuid;
+
+use crate::beside::{self, Beside, BesideOptions};
+use crate::engine::Recovery;
+use crate::error::DiskError;
+use crate::format::FORMAT_VERSION;
+use crate::format::manifest::{Floor, Manifest};
+use crate::index::{Index, Origin, Run, RunHeader};
+use crate::io::{File, Io, Lock};
+use crate::layout::Layout;
+use crate::log::{Log, keys_of};
+use crate::maintenance::seal;
+use crate::manifest::{self, ManifestFile};
+use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
+use crate::recovery::{self, Access};
+use crate::space::Space;
+use crate::writer::Writer;
+
+/// A store that was opened.
+pub(crate) struct Opened {
+    pub(crate) log: Arc<Log>,
+    pub(crate) identity: LogIdentity,
+    pub(crate) recovery: Recovery,
+    /// `None` where the store is open for reading only.
+    pub(crate) writer: Option<Writer>,
+    pub(crate) space: Arc<Space>,
+    pub(crate) beside: Beside,
+    pub(crate) lock: Option<Box<dyn Lock>>,
+}
+
+pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
+    let io = Arc::clone(&options.io);
+    let layout = Layout::new(directory);
+    let access = if options.read_only { Access::Read } else { Access::Write };
+    let names = list_root(&io, directory, &options)?;
+    let is_store = names.iter().any(|name| name.starts_with("manifest-"));
+    // Only what a creation that a crash cut off leaves behind may be there.
+    let is_fresh = names.iter().all(|name| is_own_name(name));
+    if !is_store && !(options.create && access == Access::Write && is_fresh) {
+        return Err(OpenError::NotAStore { directory: directory.to_owned() });
+    }
+    let lock = match access {
+        Access::Write => Some(take_lock(&io, &layout)?),
+        Access::Read => None,
+    };
+    let manifest = match ManifestFile::read(&io, &layout)? {
+        manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
+        manifest::Found::Newer(found) => {
+            let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
+            return Err(OpenError::NewerFormat { directory, found, known });
+        }
+        manifest::Found::Nothing => create(&io, &layout, &options)?,
+    };
+    open_log(io, layout, manifest, access, options, lock)
+}
+
+/// The names in the store's directory, which is made if it may be.
+fn list_root(
+    io: &Arc<dyn Io>,
+    directory: &Path,
+    options: &OpenOptions,
+) -> Result<Vec<String>, OpenError> {
+    match io.list(directory) {
+        Ok(names) => Ok(names),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if !options.create || options.read_only {
+                return Err(OpenError::Missing { directory: directory.to_owned() });
+            }
+            io.create_dir(directory).map_err(DiskError::io("create", directory))?;
+            Ok(Vec::new())
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(OpenError::NotAStore { directory: directory.to_owned() })
+        }
+        Err(error) => Err(DiskError::io("list", directory)(error).into()),
+    }
+}
+
+fn is_own_name(name: &str) -> bool {
+    ["lock", "segments", "index", "beside", "watermark"].contains(&name)
+}
+
+fn take_lock(io: &Arc<dyn Io>, layout: &Layout) -> Result<Box<dyn Lock>, OpenError> {
+    let path = layout.lock();
+    match io.lock(&path) {
+        Ok(lock) => {
+            // Who holds the lock is for people; that it is held is what counts.
+            let _unnamed = lock.describe(&format!("process {}", std::process::id()));
+            Ok(lock)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let holder = read_holder(io, &path).unwrap_or_else(|| "another process".to_owned());
+            Err(OpenError::InUse { directory: layout.root().to_owned(), holder })
+        }
+        Err(error) => Err(DiskError::io("lock", &path)(error).into()),
+    }
+}
+
+fn read_holder(io: &Arc<dyn Io>, path: &Path) -> Option<String> {
+    let file = io.open(path).ok()?;
+    let size = usize::try_from(file.size().ok()?).ok()?.min(256);
+    let mut bytes = vec![0; size];
+    file.read_at(&mut bytes, 0).ok()?;
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+fn create(
+    io: &Arc<dyn Io>,
+    layout: &Layout,
+    options: &OpenOptions,
+) -> Result<ManifestFile, DiskError> {
+    for directory in [layout.segments(), layout.index()] {
+        io.create_dir(&directory).map_err(DiskError::io("create", &directory))?;
+    }
+    let mut seed = [0; 8];
+    io.randomize(&mut seed);
+    let log = LogId::from_uuid(random_uuid(&**io));
+    let manifest = Manifest {
+        generation: 0,
+        log,
+        name: options.name.clone(),
+        lives: Lives::first(log),
+        hash_seed: u64::from_le_bytes(seed),
+        segment_size: options.segment_size.unwrap_or(SEGMENT_SIZE_MAX),
+        floor: Floor::default(),
+        rewritten: Vec::new(),
+        runs: Vec::new(),
+    };
+    let mut file = ManifestFile::new(Arc::clone(io), layout.clone(), manifest);
+    // The manifest comes last: without one the directory is not a store yet.
+    file.change(|_| {})?;
+    Ok(file)
+}
+
+fn open_log(
+    io: Arc<dyn Io>,
+    layout: Layout,
+    mut manifest: ManifestFile,
+    access: Access,
+    options: OpenOptions,
+    lock: Option<Box<dyn Lock>>,
+) -> Result<Opened, OpenError> {
+    let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
+    let last = found.tip.place.position - 1;
+    let (index, lost_run_count) = open_index(&io, &layout, &mut manifest, &options, last)?;
+    let watermark_file = match access {
+        Access::Write => Some(open_watermark(&io, &layout)?),
+        Access::Read => None,
+    };
+    let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
+    let tip = found.tip;
+    if access == Access::Write {
+        let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
+            recovery::floor_at(segment.number(), &tip.place)
+        });
+        if floor != manifest.get().floor || segment_size != manifest.get().segment_size {
+            manifest.change(|manifest| {
+                manifest.floor = floor;
+                manifest.segment_size = segment_size;
+            })?;
+        }
+    }
+    let identity = LogIdentity {
+        log: manifest.get().log,
+        incarnation: manifest.get().lives.current(),
+        name: manifest.get().name.clone(),
+    };
+    let log = Log::new(
+        Arc::clone(&io),
+        layout.clone(),
+        manifest,
+        index,
+        found.segments,
+        watermark_file,
+    );
+    let log = Arc::new(log);
+    log.watermark.raise(last);
+    let indexed_count = index_rest(&log, last, access)?;
+    let recovery = Recovery {
+        event_count: last,
+        indexed_count,
+        torn_size: found.torn_size,
+        lost_run_count,
+    };
+    let beside = open_beside(&log, access);
+    let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
+    if let Some(segment) = &tip.segment {
+        let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
+        space.adopt(segment.number(), Arc::clone(&segment.file), size, segment.end());
+    }
+    let space = Arc::new(space);
+    let writer = match access {
+        Access::Read => None,
+        Access::Write => {
+            Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip))
+        }
+    };
+    Ok(Opened { log, identity, recovery, writer, space, beside, lock })
+}
+
+fn open_beside(log: &Arc<Log>, access: Access) -> Beside {
+    let (id, lives) = {
+        let manifest = log.manifest();
+        (manifest.get().log, manifest.get().lives.clone())
+    };
+    let frontier = {
+        let log = Arc::clone(log);
+        Arc::new(move || Position::new(log.frontier()))
+    };
+    Beside::open(BesideOptions {
+        io: Arc::clone(&log.io),
+        dir: log.layout.beside(),
+        access: match access {
+            Access::Write => beside::Access::Writable,
+            Access::Read => beside::Access::ReadOnly,
+        },
+        log: id,
+        lives,
+        frontier,
+    })
+}
+
+fn open_watermark(io: &Arc<dyn Io>, layout: &Layout) -> Result<Arc<dyn File>, DiskError> {
+    let path = layout.watermark();
+    match io.create(&path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            io.open_writable(&path).map_err(DiskError::io("open", &path))
+        }
+        created => created.map_err(DiskError::io("create", &path)),
+    }
+}
+
+/// Opens the runs of the index. Those that are damaged or missing, and all behind them, are lost:
+/// the log has all they said.
+fn open_index(
+    io: &Arc<dyn Io>,
+    layout: &Layout,
+    manifest: &mut ManifestFile,
+    options: &OpenOptions,
+    last: u64,
+) -> Result<(Index, u64), DiskError> {
+    let own = manifest.get();
+    let origin = Origin { log: own.log, seed: own.hash_seed };
+    let directory = layout.index();
+    let mut runs = Vec::new();
+    for name in own.runs.iter().take_while(|name| name.last <= last) {
+        let Ok(run) = Run::open(&**io, &directory, RunHeader { origin, name: *name }) else { break };
+        runs.push(Arc::new(run));
+    }
+    let lost = own.runs.len() - runs.len();
+    if !options.read_only {
+        if lost > 0 {
+            let kept = runs.iter().map(|run| run.name()).collect();
+            manifest.change(|manifest| manifest.runs = kept)?;
+        }
+        remove_strays(io, &directory, &runs)?;
+    }
+    Ok((Index::new(origin, options.run_count, 1, runs)?, lost as u64))
+}
+
+/// Removes files that are no run of the index: the remains of a merge, of a crash, or lost runs.
+fn remove_strays(io: &Arc<dyn Io>, directory: &Path, runs: &[Arc<Run>]) -> Result<(), DiskError> {
+    for name in io.list(directory).map_err(DiskError::io("list", directory))? {
+        let path = directory.join(&name);
+        if !runs.iter().any(|run| run.path() == path) {
+            io.remove(&path).map_err(DiskError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Indexes the events that are in no run. How many there were.
+fn index_rest(log: &Log, last: u64, access: Access) -> Result<u64, DiskError> {
+    let segments = log.segments();
+    let first = log.index.next_position();
+    let mut keys = Vec::new();
+    for position in first..=last {
+        let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
+        log.index.push(&keys, id);
+        if access == Access::Write && log.index.frozen_count() > 0 {
+            seal(log)?;
+        }
+    }
+    Ok((last + 1).saturating_sub(first))
+}
+
+/// A UUID from the disk's own chance, so that simulations repeat.
+fn random_uuid(io: &dyn Io) -> Uuid {
+    let mut bytes = [0; 16];
+    io.randomize(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}

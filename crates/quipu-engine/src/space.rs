@@ -1,0 +1,290 @@
+//! Space for the log, made before it is needed.
+//!
+//! Writing into a file that has its blocks already costs a sync about half of what growing a file
+//! does, since no metadata changes. So segments are filled with zeros ahead of the writer, and the
+//! writer never extends a file: it asks here for space, and waits, or is told that the disk is
+//! full. Filling begins with small steps, so that a new store is small and quick to open.
+//!
+//! A ballast file is held back once the log has a second segment. When the disk is full it is
+//! given up, so that deleting, scavenging and the manifest still find room; it is put back before
+//! ordinary appends get space again.
+
+use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{DiskError, is_disk_full};
+use crate::io::{File, Io};
+use crate::layout::Layout;
+
+const STEP_SIZE_MIN: u64 = 64 << 10;
+const STEP_SIZE_MAX: u64 = 8 << 20;
+/// How far ahead of the writer zeros reach when nobody waits for them.
+const AHEAD_SIZE_MAX: u64 = 32 << 20;
+/// What is held back, in an ordinary store; less where segments are small.
+const BALLAST_SIZE_MAX: u64 = 64 << 20;
+const ZEROS: &[u8] = &[0; 1 << 20];
+
+/// Whether appends may get the last space there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Events: they wait until the ballast is back.
+    Ordinary,
+    /// Deletes, tombstones and metadata: they lead to free space.
+    Freeing,
+}
+
+/// The files ahead of the writer.
+#[derive(Debug)]
+pub(crate) struct Space {
+    io: Arc<dyn Io>,
+    layout: Layout,
+    segment_size: u64,
+    inline: bool,
+    /// Guards the list of files and the writer's wishes. Never held during I/O in threaded mode.
+    state: Mutex<State>,
+    /// Something in the state changed: for the writer and for the filler.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    files: BTreeMap<u64, Filled>,
+    /// Where the writer is, and so which zeros come next.
+    at: Wish,
+    /// What the writer waits for.
+    wish: Option<Wish>,
+    failure: Option<Error>,
+    step_size: u64,
+    has_ballast: bool,
+    stop: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Filled {
+    file: Arc<dyn File>,
+    size: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    segment: u64,
+    end: u64,
+    priority: Priority,
+}
+
+/// One step of filling.
+struct Step {
+    segment: u64,
+    file: Option<Filled>,
+    to: u64,
+}
+
+impl Space {
+    pub(crate) fn new(io: Arc<dyn Io>, layout: Layout, segment_size: u64, inline: bool) -> Self {
+        let at = Wish { segment: 1, end: 0, priority: Priority::Ordinary };
+        let has_ballast = io.open(&layout.ballast()).is_ok();
+        let state = State {
+            files: BTreeMap::new(),
+            at,
+            wish: None,
+            failure: None,
+            step_size: STEP_SIZE_MIN,
+            has_ballast,
+            stop: false,
+        };
+        Self { io, layout, segment_size, inline, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Takes a file that is there already, with `size` bytes of which the log uses `end`.
+    pub(crate) fn adopt(&self, segment: u64, file: Arc<dyn File>, size: u64, end: u64) {
+        let mut state = self.lock();
+        state.files.insert(segment, Filled { file, size });
+        if end > 0 {
+            state.at = Wish { segment, end, priority: Priority::Ordinary };
+        }
+    }
+
+    /// Waits until `segment` has zeros up to `end`, and gives its file.
+    ///
+    /// # Errors
+    ///
+    /// What kept the filler from filling it: `StorageFull` is no reason to give up for good.
+    pub(crate) fn reserve(
+        &self,
+        segment: u64,
+        end: u64,
+        priority: Priority,
+    ) -> Result<Arc<dyn File>, Error> {
+        let mut state = self.lock();
+        state.at = Wish { segment, end, priority };
+        state.failure = None;
+        loop {
+            if let Some(filled) = state.files.get(&segment).filter(|filled| filled.size >= end) {
+                let file = Arc::clone(&filled.file);
+                state.wish = None;
+                state.files.retain(|own, _| *own >= segment);
+                let low = !self.inline && self.next_step(&state).is_some();
+                drop(state);
+                if low {
+                    self.changed.notify_all();
+                }
+                return Ok(file);
+            }
+            if let Some(failure) = state.failure.take() {
+                state.wish = None;
+                return Err(failure);
+            }
+            state.wish = Some(Wish { segment, end, priority });
+            if self.inline {
+                state = self.step(state);
+            } else {
+                self.changed.notify_all();
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Fills ahead of the writer until told to stop. A thread of its own runs this.
+    pub(crate) fn run(&self) {
+        let mut state = self.lock();
+        while !state.stop {
+            if self.next_step(&state).is_some() && state.failure.is_none() {
+                state = self.step(state);
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Ends [`run`](Self::run).
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_step(&self, state: &State) -> Option<Step> {
+        let filled = |segment: u64| state.files.get(&segment);
+        let size = |segment: u64| filled(segment).map_or(0, |filled| filled.size);
+        let step = |segment: u64, to: u64| Step { segment, file: filled(segment).cloned(), to };
+        if let Some(wish) = state.wish
+            && size(wish.segment) < wish.end
+        {
+            let capacity = self.segment_size.max(wish.end);
+            let to = (wish.end + state.step_size).min(capacity);
+            return Some(step(wish.segment, to));
+        }
+        if self.inline || state.wish.is_some() || !state.has_room_to_spare() {
+            return None;
+        }
+        let Wish { segment, end, .. } = state.at;
+        let ahead = AHEAD_SIZE_MAX.min(state.step_size * 4);
+        let own = size(segment);
+        if own == 0 {
+            return None;
+        }
+        if own < self.segment_size {
+            let to = (own + state.step_size).min(self.segment_size);
+            return (own < end + ahead).then(|| step(segment, to));
+        }
+        // The segment is whole: the next one begins to grow while this one fills.
+        let next = size(segment + 1);
+        let wanted = (end + ahead).saturating_sub(own).max(end.saturating_sub(own / 2) * 2);
+        let to = (next + state.step_size).min(self.segment_size);
+        (next < wanted.min(self.segment_size)).then(|| step(segment + 1, to))
+    }
+
+    /// Does the next step of filling. The lock is open meanwhile.
+    fn step<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(step) = self.next_step(&state) else { return state };
+        let needs_ballast = step.segment > 1 && !state.has_ballast;
+        let priority = state.wish.map_or(Priority::Ordinary, |wish| wish.priority);
+        drop(state);
+        let result = self.do_step(&step, needs_ballast && priority == Priority::Ordinary);
+        let mut state = self.lock();
+        match result {
+            Ok(filled) => {
+                state.has_ballast |= needs_ballast && priority == Priority::Ordinary;
+                state.files.insert(step.segment, filled);
+                state.step_size = (state.step_size * 2).min(STEP_SIZE_MAX);
+            }
+            Err(error) => {
+                if is_disk_full(&error) && self.release_ballast() {
+                    state.has_ballast = false;
+                }
+                state.step_size = STEP_SIZE_MIN;
+                state.failure = Some(error);
+            }
+        }
+        self.changed.notify_all();
+        state
+    }
+
+    fn do_step(&self, step: &Step, make_ballast: bool) -> Result<Filled, Error> {
+        if make_ballast {
+            self.make_ballast()?;
+        }
+        let filled = match &step.file {
+            Some(filled) => filled.clone(),
+            None => self.open_or_create(step.segment)?,
+        };
+        fill(&*filled.file, filled.size, step.to)?;
+        filled.file.sync()?;
+        Ok(Filled { file: filled.file, size: step.to })
+    }
+
+    fn open_or_create(&self, segment: u64) -> Result<Filled, Error> {
+        let path = self.layout.segment(segment, 0);
+        let file = match self.io.create(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.io.open_writable(&path)?,
+            Err(error) => return Err(error),
+        };
+        // A new file's name is durable only once its directory is: an acknowledged batch in a file
+        // that a crash makes nameless would be lost.
+        self.io.sync_dir(&self.layout.segments())?;
+        Ok(Filled { file, size: 0 })
+    }
+
+    fn make_ballast(&self) -> Result<(), Error> {
+        let path = self.layout.ballast();
+        let file = match self.io.create(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.io.open_writable(&path)?,
+            Err(error) => return Err(error),
+        };
+        fill(&*file, 0, BALLAST_SIZE_MAX.min(self.segment_size / 4))?;
+        file.sync()
+    }
+
+    /// Gives the ballast up. Whether there was one.
+    fn release_ballast(&self) -> bool {
+        self.io.remove(&self.layout.ballast()).is_ok()
+    }
+}
+
+impl State {
+    /// Whether filling further ahead than asked is in order: not on a disk that was full just now.
+    fn has_room_to_spare(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+fn fill(file: &dyn File, from: u64, to: u64) -> Result<(), Error> {
+    let mut offset = from;
+    while offset < to {
+        let size = usize::try_from(to - offset).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_at(&ZEROS[..size], offset)?;
+        offset += size as u64;
+    }
+    Ok(())
+}
+
+/// What went wrong while making space, as an error of the disk.
+pub(crate) fn space_error(layout: &Layout, error: Error) -> DiskError {
+    DiskError::io("make space in", &layout.segments())(error)
+}

@@ -1,0 +1,306 @@
+//! The writer: the one place that changes the log.
+//!
+//! Requests go through five steps, a group at a time:
+//!
+//! 1. **decide** each against the log and what the group has staged before it;
+//! 2. **stage** its records in the batch, and its keys in the index, behind the watermark where
+//!    nobody sees them;
+//! 3. **write** the batch into space that was filled with zeros before, and **sync**, once;
+//! 4. **publish**: the segment, the watermark file, the watermark;
+//! 5. **answer** the callers.
+//!
+//! # Invariants
+//!
+//! - Readers stop at the watermark, so nobody sees a record that a crash could take back.
+//! - A failed write or sync is final: the kernel may have dropped the dirty pages, so a second
+//!   sync can succeed without writing them. The writer stops; reopening reads what the disk has.
+//! - At most one sync of the log is under way, so a valid batch proves all before it durable.
+
+mod facts;
+mod queue;
+mod stage;
+
+use std::sync::Arc;
+
+use quipu_core::decide::{Decision, decide};
+use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
+
+use crate::error::{DiskError, is_disk_full};
+use crate::format::batch::BATCH_HEADER_SIZE;
+use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::format::watermark::WatermarkMark;
+use crate::io::{File, SeededBug};
+use crate::log::Log;
+use crate::recovery::floor_at;
+use crate::segment::Segment;
+use crate::space::{Priority, Space, space_error};
+use crate::walk::Place;
+
+use facts::FactsCache;
+pub(crate) use queue::{Arrival, Queue, Reply, Request};
+use stage::Stage;
+
+/// The most bytes of one batch, unless a single append is larger: 8 MiB.
+const BATCH_SIZE_MAX: u64 = 8 << 20;
+
+type Answer = Result<Appended, AppendError>;
+
+/// The writer's own state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    log: Arc<Log>,
+    space: Arc<Space>,
+    segment_size: u64,
+    /// The segment being written, if it has a batch already or is about to get one.
+    active: Option<Active>,
+    /// The number of the segment that comes after the active one.
+    next_segment: u64,
+    place: Place,
+    last_recorded_at: i64,
+    stage: Stage,
+    facts: FactsCache,
+    /// Whether a segment was begun since maintenance was last asked.
+    has_rolled: bool,
+    /// Who waits for the staged batch, and what they will be told.
+    waiting: Vec<(Reply, Answer)>,
+}
+
+#[derive(Debug)]
+struct Active {
+    segment: Arc<Segment>,
+    file: Arc<dyn File>,
+    capacity: u64,
+    /// Whether the segment has no batch yet: its head goes with its first one.
+    is_new: bool,
+}
+
+/// Where recovery found the end of the log.
+#[derive(Debug)]
+pub(crate) struct Tip {
+    pub(crate) segment: Option<Arc<Segment>>,
+    pub(crate) next_segment: u64,
+    pub(crate) place: Place,
+    pub(crate) last_recorded_at: i64,
+}
+
+impl Writer {
+    pub(crate) fn new(log: Arc<Log>, space: Arc<Space>, segment_size: u64, tip: Tip) -> Self {
+        let active = tip.segment.map(|segment| Active {
+            file: Arc::clone(&segment.file),
+            capacity: segment_size.max(segment.end()),
+            segment,
+            is_new: false,
+        });
+        Self {
+            log,
+            space,
+            segment_size,
+            active,
+            next_segment: tip.next_segment,
+            place: tip.place,
+            last_recorded_at: tip.last_recorded_at,
+            stage: Stage::default(),
+            facts: FactsCache::default(),
+            has_rolled: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Makes the changes asked for, as one group, and answers all of them.
+    pub(crate) fn commit(&mut self, requests: impl IntoIterator<Item = Request>) {
+        for Request { change, reply, .. } in requests {
+            if let Err(error) = self.check_health() {
+                reply.send(Err(error));
+                continue;
+            }
+            let answer = self.consider(change);
+            // Whatever was decided may rest on events that are staged and not yet durable, so
+            // nobody hears of it before they are.
+            self.waiting.push((reply, answer));
+        }
+        self.flush();
+    }
+
+    pub(crate) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
+    }
+
+    /// Whether something became full that maintenance takes over.
+    pub(crate) fn needs_maintenance(&mut self) -> bool {
+        std::mem::take(&mut self.has_rolled) | (self.log.index.frozen_count() > 0)
+    }
+
+    /// Writes down that the log is whole up to here, so that damage is told from a torn batch.
+    pub(crate) fn write_floor(&self) -> Result<(), DiskError> {
+        let Some(active) = self.active.as_ref().filter(|active| !active.is_new) else {
+            return Ok(());
+        };
+        if self.log.health.has_failed() {
+            return Ok(());
+        }
+        let floor = floor_at(active.segment.number(), &self.place);
+        let mut manifest = self.log.manifest();
+        if manifest.get().floor == floor {
+            return Ok(());
+        }
+        manifest.change(|manifest| manifest.floor = floor)
+    }
+
+    fn check_health(&self) -> Result<(), AppendError> {
+        if self.log.health.is_open() { Ok(()) } else { Err(AppendError::Closed) }
+    }
+
+    /// Decides a change and stages its events.
+    fn consider(&mut self, change: Change) -> Answer {
+        let now = self.log.io.now();
+        let priority = match &change {
+            Change::Append(_) => Priority::Ordinary,
+            Change::Delete { .. } | Change::Tombstone { .. } | Change::SetMetadata { .. } => {
+                Priority::Freeing
+            }
+        };
+        let decision = decide(self, change).map_err(|error| AppendError::Storage(error.into()))?;
+        let plan = match decision {
+            Decision::Answer(appended) => return Ok(appended),
+            Decision::Refuse(error) => return Err(error),
+            Decision::Write(plan) => plan,
+        };
+        self.make_room(stage::size_of(&plan) as u64, priority)?;
+        let now = now.as_micros().max(self.last_recorded_at);
+        Ok(self.stage_plan(plan, Timestamp::from_micros(now)))
+    }
+
+    /// Makes sure that `size` more bytes of records can be staged and will find space on disk.
+    fn make_room(&mut self, size: u64, priority: Priority) -> Result<(), AppendError> {
+        let batch = BATCH_HEADER_SIZE as u64 + self.stage.size() + size;
+        let fits = |active: &Active, end: u64| end <= active.capacity;
+        let end = self.place.offset + batch + 8;
+        let is_full = self.active.as_ref().is_none_or(|active| !fits(active, end));
+        let is_large = self.stage.size() > 0 && batch > BATCH_SIZE_MAX.min(self.segment_size);
+        if (is_full || is_large) && self.stage.size() > 0 {
+            self.flush();
+            self.check_health()?;
+        }
+        let end = self.place.offset + BATCH_HEADER_SIZE as u64 + self.stage.size() + size + 8;
+        match &self.active {
+            Some(active) if fits(active, end) => {
+                let segment = active.segment.number();
+                self.space.reserve(segment, end, priority).map(drop).map_err(|e| self.no_space(e))
+            }
+            _ => self.begin_segment(size, priority),
+        }
+    }
+
+    fn begin_segment(&mut self, size: u64, priority: Priority) -> Result<(), AppendError> {
+        let number = self.next_segment;
+        let end = SEGMENT_HEADER_SIZE as u64 + BATCH_HEADER_SIZE as u64 + size + 8;
+        let capacity = self.segment_size.max(end);
+        let file = self.space.reserve(number, end, priority).map_err(|e| self.no_space(e))?;
+        let mut salt = [0; 8];
+        self.log.io.randomize(&mut salt);
+        let header = SegmentHeader {
+            log: self.log.manifest().get().log,
+            number,
+            generation: 0,
+            first_position: self.place.position,
+            first_sequence: self.place.sequence,
+            // The first record's time is at least this: what `position_at` needs.
+            first_recorded_at: self.last_recorded_at,
+            salt: u64::from_le_bytes(salt),
+            previous_crc: self.place.previous_crc,
+            final_crc: 0,
+            term: 0,
+            cipher: 0,
+        };
+        self.place.offset = SEGMENT_HEADER_SIZE as u64;
+        let segment =
+            Segment::growing(&self.log.io, &self.log.layout, header, Arc::clone(&file), 0);
+        let segment = Arc::new(segment);
+        self.active = Some(Active { segment, file, capacity, is_new: true });
+        self.next_segment = number + 1;
+        self.has_rolled = true;
+        Ok(())
+    }
+
+    fn no_space(&self, error: std::io::Error) -> AppendError {
+        if is_disk_full(&error) {
+            return AppendError::DiskFull;
+        }
+        // Filling writes and syncs files of the log: a failure there is as final as any other.
+        self.log.health.fail();
+        AppendError::Storage(space_error(&self.log.layout, error).into())
+    }
+
+    /// Makes what is staged durable, shows it, and answers everyone who waits.
+    fn flush(&mut self) {
+        let failure = if self.stage.size() > 0 { self.write_batch().err() } else { None };
+        if let Some(error) = &failure {
+            self.log.health.fail();
+            self.log.watermark.close();
+            let unknown = error.to_string();
+            for (reply, answer) in self.waiting.drain(..) {
+                // An answer that writes nothing promises nothing about what failed to be written,
+                // but it may rest on it.
+                let cause = StorageError::new(unknown.clone());
+                reply.send(match answer {
+                    Err(error @ AppendError::Invalid(_)) => Err(error),
+                    _ => Err(AppendError::OutcomeUnknown(cause)),
+                });
+            }
+            return;
+        }
+        for (reply, answer) in self.waiting.drain(..) {
+            reply.send(answer);
+        }
+    }
+
+    fn write_batch(&mut self) -> Result<(), DiskError> {
+        let active = self.active.as_mut().expect("room was made in a segment before staging");
+        let segment = Arc::clone(&active.segment);
+        let head = if active.is_new { segment.header.encode() } else { Vec::new() };
+        let offset = if active.is_new { 0 } else { self.place.offset };
+        let is_new = std::mem::take(&mut active.is_new);
+        let sealed = self.stage.seal(head, segment.seed, self.place, self.last_recorded_at);
+
+        let early = self.log.io.has_bug(SeededBug::ExposeBeforeDurable);
+        if early {
+            self.publish(&segment, &sealed, is_new);
+        }
+        let file = &self.active.as_ref().expect("checked above").file;
+        let path = &segment.path;
+        file.write_at(sealed.bytes(), offset).map_err(DiskError::io("write", path))?;
+        if !self.log.io.has_bug(SeededBug::SkipSyncBeforeAnswer)
+            && let Err(error) = file.sync()
+            && !self.log.io.has_bug(SeededBug::IgnoreSyncError)
+        {
+            let retried = self.log.io.has_bug(SeededBug::RetrySync) && file.sync().is_ok();
+            if !retried {
+                return Err(DiskError::io("sync", path)(error));
+            }
+        }
+        if !early {
+            self.publish(&segment, &sealed, is_new);
+        }
+        self.place = sealed.next;
+        self.stage.clear(sealed);
+        Ok(())
+    }
+
+    /// Lets readers see a durable batch.
+    fn publish(&self, segment: &Arc<Segment>, sealed: &stage::Sealed, is_new: bool) {
+        segment.publish(sealed.next.offset, sealed.offsets(self.place.offset));
+        if is_new {
+            self.log.install_segment(Arc::clone(segment));
+        }
+        let position = sealed.next.position - 1;
+        self.write_watermark(segment.number(), sealed.next.offset, position);
+        self.log.watermark.raise(position);
+    }
+
+    fn write_watermark(&self, segment: u64, offset: u64, position: u64) {
+        let Some(file) = &self.log.watermark_file else { return };
+        let mark = WatermarkMark { position, segment, offset };
+        // Readers in other processes follow a little later if this fails; the log is not hurt.
+        let _followers_wait = file.write_at(&mark.encode(), 0);
+    }
+}

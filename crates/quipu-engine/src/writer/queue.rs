@@ -1,0 +1,127 @@
+//! The way in: requests that wait for the writer, and the way back of their answers.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use quipu_core::{AppendError, Appended, Change};
+
+/// The most requests that may wait.
+const REQUEST_COUNT_MAX: usize = 4_096;
+/// The most bytes of data and metadata that may wait, unless one request is larger.
+const REQUEST_SIZE_MAX: usize = 128 << 20;
+/// The most requests that the writer takes at once.
+const GROUP_COUNT_MAX: usize = 4_096;
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) struct Reply(oneshot::Sender<Result<Appended, AppendError>>);
+
+/// Where an answer comes from.
+pub(crate) type Answered = oneshot::Receiver<Result<Appended, AppendError>>;
+
+impl Reply {
+    pub(crate) fn new() -> (Self, Answered) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn send(self, answer: Result<Appended, AppendError>) {
+        // Whoever dropped the future does not want to know.
+        let _unheard = self.0.send(answer);
+    }
+}
+
+/// A change that waits.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) change: Change,
+    pub(crate) size: usize,
+    pub(crate) reply: Reply,
+}
+
+/// The bounded queue before the writer.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Guards what waits. Nothing is done under it but moving requests.
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    size: usize,
+    is_closed: bool,
+}
+
+/// What came when the writer asked.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Requests(Vec<Request>),
+    /// Nothing for as long as the writer was willing to wait.
+    Idle,
+    /// Nothing will ever come.
+    Closed,
+}
+
+impl Queue {
+    /// Adds a request, unless too many wait.
+    pub(crate) fn push(&self, request: Request) -> Result<(), AppendError> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(AppendError::Closed);
+        }
+        let is_full = waiting.requests.len() >= REQUEST_COUNT_MAX
+            || (waiting.size > 0 && waiting.size + request.size > REQUEST_SIZE_MAX);
+        if is_full {
+            return Err(AppendError::Overloaded);
+        }
+        waiting.size += request.size;
+        waiting.requests.push_back(request);
+        let was_empty = waiting.requests.len() == 1;
+        drop(waiting);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes all that waits, or waits for something to come.
+    pub(crate) fn take(&self, patience: Option<Duration>) -> Arrival {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() {
+            if waiting.is_closed {
+                return Arrival::Closed;
+            }
+            waiting = match patience {
+                None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let (waiting, timeout) = self
+                        .arrived
+                        .wait_timeout(waiting, patience)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() && waiting.requests.is_empty() && !waiting.is_closed {
+                        return Arrival::Idle;
+                    }
+                    waiting
+                }
+            };
+        }
+        let count = waiting.requests.len().min(GROUP_COUNT_MAX);
+        let requests: Vec<_> = waiting.requests.drain(..count).collect();
+        waiting.size -= requests.iter().map(|request| request.size).sum::<usize>();
+        Arrival::Requests(requests)
+    }
+
+    /// Refuses what comes from now on; what waits is still taken.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.arrived.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

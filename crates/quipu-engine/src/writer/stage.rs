@@ -1,0 +1,181 @@
+//! The batch in the making: records that are decided and not yet durable.
+
+use quipu_core::decide::Plan;
+use quipu_core::{Appended, AppendedStream, Position, Revision, Timestamp};
+
+use super::Writer;
+use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
+use crate::format::checksum;
+use crate::format::record::{self, Record, RecordPlace, flag};
+use crate::format::segment::SEGMENT_HEADER_SIZE;
+use crate::index::Key;
+use crate::walk::Place;
+
+/// Bytes kept free before the records, for the segment's head and the batch's.
+const LEAD_SIZE: usize = SEGMENT_HEADER_SIZE + BATCH_HEADER_SIZE;
+/// A buffer larger than this is given back after a large batch.
+const BUFFER_SIZE_MAX: usize = 16 << 20;
+
+/// Records on their way to the log, back to back.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    /// Empty, or [`LEAD_SIZE`] bytes and then the records.
+    buffer: Vec<u8>,
+    /// Where each record begins in the buffer.
+    starts: Vec<u32>,
+    keys: Vec<Key>,
+}
+
+/// A batch that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    buffer: Vec<u8>,
+    starts: Vec<u32>,
+    from: usize,
+    /// Where the batch after this one is.
+    pub(crate) next: Place,
+}
+
+impl Sealed {
+    /// The bytes to write, the segment's head included where it is new.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.from..]
+    }
+
+    /// Where each record begins in the segment, given where the batch does.
+    pub(crate) fn offsets(&self, batch_offset: u64) -> impl Iterator<Item = u32> {
+        let body = u32::try_from(batch_offset).expect("segments are under 4 GiB")
+            + BATCH_HEADER_SIZE as u32;
+        self.starts.iter().map(move |start| start - LEAD_SIZE as u32 + body)
+    }
+}
+
+impl Stage {
+    /// Bytes of staged records.
+    pub(crate) fn size(&self) -> u64 {
+        self.buffer.len().saturating_sub(LEAD_SIZE) as u64
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The staged record at `index`.
+    pub(crate) fn record(&self, index: usize, position: u64) -> Option<Record<'_>> {
+        let start = *self.starts.get(index)? as usize;
+        Record::decode_unchecked(self.buffer.get(start..)?, position).ok()
+    }
+
+    /// Puts the heads before the records. The stage is empty afterwards.
+    pub(crate) fn seal(&mut self, head: Vec<u8>, seed: u32, place: Place, now: i64) -> Sealed {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let starts = std::mem::take(&mut self.starts);
+        let body = &buffer[LEAD_SIZE..];
+        let header = BatchHeader {
+            body_size: u32::try_from(body.len()).expect("batches are under 4 GiB"),
+            body_crc: checksum(seed, body),
+            sequence: place.sequence,
+            first_position: place.position,
+            count: u32::try_from(starts.len()).expect("batches are bounded"),
+            committed_at: now,
+            previous_crc: place.previous_crc,
+        };
+        let (bytes, crc) = header.encode(seed);
+        buffer[SEGMENT_HEADER_SIZE..LEAD_SIZE].copy_from_slice(&bytes);
+        let from = SEGMENT_HEADER_SIZE - head.len();
+        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(&head);
+        buffer.resize(SEGMENT_HEADER_SIZE + padded(buffer.len() - SEGMENT_HEADER_SIZE), 0);
+        let next = Place {
+            offset: place.offset + header.size(),
+            sequence: place.sequence + 1,
+            previous_crc: crc,
+            position: place.position + u64::from(header.count),
+        };
+        Sealed { buffer, starts, from, next }
+    }
+
+    /// Takes the buffers of a written batch back.
+    pub(crate) fn clear(&mut self, sealed: Sealed) {
+        let Sealed { mut buffer, mut starts, .. } = sealed;
+        buffer.clear();
+        buffer.shrink_to(BUFFER_SIZE_MAX);
+        starts.clear();
+        self.buffer = buffer;
+        self.starts = starts;
+    }
+}
+
+/// Bytes of the records of a plan; a few more than it takes.
+pub(crate) fn size_of(plan: &Plan) -> usize {
+    let size = |(stream, event): &(usize, quipu_core::NewEvent)| {
+        let name = plan.streams.get(*stream).map_or("", |(name, _)| name.as_str());
+        record::encoded_size(name, event)
+    };
+    plan.events.iter().map(size).sum()
+}
+
+impl Writer {
+    /// Encodes the records of a plan, indexes them behind the watermark, and makes the answer.
+    pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> Appended {
+        let Plan { mut streams, events, own } = plan;
+        let mut salts = vec![[0; 16]; events.len()];
+        self.log.io.randomize(salts.as_flattened_mut());
+        let mut appended = Appended::default();
+        let mut last_of: Vec<Option<(Position, Revision)>> = vec![None; streams.len()];
+        let mut order = Vec::new();
+        let last = events.len() - 1;
+        for (index, (stream, event)) in events.into_iter().enumerate() {
+            let (name, next) = &mut streams[stream];
+            let position = self.place.position + self.stage.count() as u64;
+            let revision = next.get();
+            *next = next.next();
+            let given = event.recorded_at.map(Timestamp::as_micros);
+            let recorded_at = given.unwrap_or(now.as_micros()).max(self.last_recorded_at);
+            appended.clamped_count += usize::from(given.is_some_and(|given| given < recorded_at));
+            self.last_recorded_at = recorded_at;
+            let mut flags = if index == last { flag::LAST_OF_APPEND } else { 0 };
+            flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
+            let place =
+                RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
+            self.stage_record(&place, name.as_str(), &event);
+            self.facts.note(&self.log.hasher, name, revision, &event);
+            if own.contains(&index) {
+                let position = Position::new(position);
+                appended.first.get_or_insert(position);
+                appended.last = Some(position);
+                let last = &mut last_of[stream];
+                if last.is_none() {
+                    order.push(stream);
+                }
+                *last = Some((position, Revision::new(revision)));
+            }
+        }
+        appended.streams = order
+            .into_iter()
+            .filter_map(|stream| {
+                let (position, revision) = last_of[stream]?;
+                Some(AppendedStream { stream: streams[stream].0.clone(), position, revision })
+            })
+            .collect();
+        appended
+    }
+
+    fn stage_record(&mut self, place: &RecordPlace, stream: &str, event: &quipu_core::NewEvent) {
+        let seed = self.active.as_ref().expect("room was made before staging").segment.seed;
+        let stage = &mut self.stage;
+        if stage.buffer.is_empty() {
+            stage.buffer.resize(LEAD_SIZE, 0);
+        }
+        stage.starts.push(u32::try_from(stage.buffer.len()).expect("batches are under 4 GiB"));
+        record::encode(&mut stage.buffer, seed, place, stream, event);
+        let hasher = self.log.hasher;
+        hasher.event_keys(
+            &mut stage.keys,
+            stream,
+            Revision::new(place.revision),
+            event.event_type.as_str(),
+            event.tags.iter().map(quipu_core::Tag::as_str),
+        );
+        self.log.index.push(&stage.keys, hasher.id(stream, event.id));
+    }
+}

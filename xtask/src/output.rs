@@ -1,0 +1,12 @@
+//! The only place that prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to a person")]
+
+/// Says what is done or found.
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Says why the chore failed.
+pub(crate) fn error(text: &str) {
+    eprintln!("error: {text}");
+}
