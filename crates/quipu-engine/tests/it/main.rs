@@ -2,3 +2,5 @@
 
 mod basics;
 mod contract;
+mod follow;
+mod sim;
