@@ -185,6 +185,7 @@ fn open_log(
     let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
     let tip = found.tip;
     if access == Access::Write {
+        manifest.mend()?;
         let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
             recovery::floor_at(segment.number(), &tip.place)
         });

@@ -112,6 +112,7 @@ pub fn verify(
 /// # Errors
 ///
 /// As in [`verify`].
+#[expect(clippy::needless_pass_by_value, reason = "callers hand disks over, as in opening")]
 pub fn verify_with(
     io: Arc<dyn Io>,
     directory: &Path,

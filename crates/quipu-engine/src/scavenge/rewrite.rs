@@ -13,7 +13,7 @@ use crate::format::checksum;
 use crate::format::commitment::Stub;
 use crate::format::record::{self, Record};
 use crate::format::segment::SegmentHeader;
-use crate::index::KeyHasher;
+use crate::index::{Key, KeyHasher};
 use crate::io::File;
 use crate::layout::{parse_offsets_name, parse_segment_name};
 use crate::log::Log;
@@ -35,7 +35,7 @@ pub(super) fn stub_of(hasher: KeyHasher, record: &Record<'_>) -> Stub {
         record.event_type(),
         record.tags(),
     );
-    let keys = keys.into_iter().map(|key| key.get()).collect();
+    let keys = keys.into_iter().map(Key::get).collect();
     Stub::of(record, hasher.id(stream, record.id()).get(), keys)
 }
 

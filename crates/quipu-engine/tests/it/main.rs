@@ -1,3 +1,6 @@
 //! The engine, seen from outside.
 
 mod basics;
+mod sample;
+mod scavenge;
+mod verify;
