@@ -1,6 +1,6 @@
 //! The manifest's two files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DiskError;
@@ -114,7 +114,7 @@ impl ManifestFile {
     }
 }
 
-fn read_file(io: &Arc<dyn Io>, path: &PathBuf) -> Result<Option<Vec<u8>>, DiskError> {
+fn read_file(io: &Arc<dyn Io>, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
     let file = match io.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

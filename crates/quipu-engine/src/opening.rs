@@ -68,7 +68,9 @@ pub(crate) fn open_as(
         Access::Read => None,
     };
     let manifest = match ManifestFile::read(&io, &layout)? {
-        manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
+        manifest::Found::Manifest(manifest) => {
+            ManifestFile::new(Arc::clone(&io), layout.clone(), manifest)
+        }
         manifest::Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
             return Err(OpenError::NewerFormat { directory, found, known });
@@ -201,23 +203,13 @@ fn open_log(
         incarnation: manifest.get().lives.current(),
         name: manifest.get().name.clone(),
     };
-    let log = Log::new(
-        Arc::clone(&io),
-        layout.clone(),
-        manifest,
-        index,
-        found.segments,
-        watermark_file,
-    );
+    let log =
+        Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     let log = Arc::new(log);
     log.watermark.raise(last);
     let indexed_count = index_rest(&log, last, access, progress)?;
-    let recovery = Recovery {
-        event_count: last,
-        indexed_count,
-        torn_size: found.torn_size,
-        lost_run_count,
-    };
+    let recovery =
+        Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };
     let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
     if let Some(segment) = &tip.segment {
         let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
@@ -226,9 +218,7 @@ fn open_log(
     let space = Arc::new(space);
     let writer = match access {
         Access::Read => None,
-        Access::Write => {
-            Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip))
-        }
+        Access::Write => Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip)),
     };
     Ok(Opened { log, identity, recovery, writer, space, lock: None })
 }
@@ -257,7 +247,9 @@ fn open_index(
     let directory = layout.index();
     let mut runs = Vec::new();
     for name in own.runs.iter().take_while(|name| name.last <= last) {
-        let Ok(run) = Run::open(&**io, &directory, RunHeader { origin, name: *name }) else { break };
+        let Ok(run) = Run::open(&**io, &directory, RunHeader { origin, name: *name }) else {
+            break;
+        };
         runs.push(Arc::new(run));
     }
     let lost = own.runs.len() - runs.len();
@@ -296,7 +288,8 @@ fn index_rest(
     let name_at = |position| name_at(log, &survivors, position);
     let mut keys = Vec::new();
     for position in first..=last {
-        let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
+        let id =
+            segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
             seal_with(log, name_at)?;

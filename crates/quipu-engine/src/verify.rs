@@ -210,7 +210,9 @@ fn verify_manifests(
             Some(Err(ManifestError::Damaged(reason))) => findings.report(&path, 0, reason),
             Some(Err(ManifestError::Newer(found))) => {
                 let directory = layout.root().to_owned();
-                return Err(OpenError::NewerFormat { directory, found, known: FORMAT_VERSION }.into());
+                return Err(
+                    OpenError::NewerFormat { directory, found, known: FORMAT_VERSION }.into()
+                );
             }
         }
     }

@@ -130,9 +130,10 @@ impl Judge {
         };
         let fate = match (facts.state(), facts.last) {
             (StreamState::Tombstoned { .. }, _) => Fate::Tombstoned,
-            (_, Some(last)) => {
-                Fate::Retained { retention: retention_of(&stream, &facts, last, log.io.now()), last }
-            }
+            (_, Some(last)) => Fate::Retained {
+                retention: retention_of(&stream, &facts, last, log.io.now()),
+                last,
+            },
             // The index does not find a stream that the log has: nothing of it goes.
             (_, None) => Fate::Retained { retention: Retention::ALL, last: Revision::FIRST },
         };

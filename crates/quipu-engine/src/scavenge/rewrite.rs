@@ -135,9 +135,8 @@ fn write(
     let (mut place, mut new) = (Place::first_of(&segment.header), Place::first_of(&header));
     let mut index = 0;
     while let Some(batch) = segment.batch_at(&bytes, place)? {
-        let body = rewrite_body(log, segment, &batch, header.seed(), |own| {
-            verdict.is_going(index + own)
-        })?;
+        let body =
+            rewrite_body(log, segment, &batch, header.seed(), |own| verdict.is_going(index + own))?;
         index += batch.header.count as usize;
         let head = BatchHeader {
             body_size: u32::try_from(body.len()).map_err(|_| too_large(segment))?,

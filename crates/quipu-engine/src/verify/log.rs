@@ -209,8 +209,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         // Where it was rewritten its checksums changed; what follows knows the former ones.
         let is_original = current.header.generation == 0;
-        let previous_crc =
-            if is_original { end.previous_crc } else { current.header.final_crc };
+        let previous_crc = if is_original { end.previous_crc } else { current.header.final_crc };
         self.expected = self.expected.map(|_| Place { previous_crc, ..end });
         if current.is_whole {
             self.check_table(&current, end.offset);

@@ -108,8 +108,7 @@ pub(crate) fn verify(disk: &SimDisk) -> (Verified, Vec<Damage>) {
 pub(crate) fn try_verify(disk: &SimDisk) -> Result<(Verified, Vec<Damage>), VerifyError> {
     let mut damage = Vec::new();
     let io = Arc::new(disk.clone());
-    let verified =
-        verify_with(io, Path::new(ROOT), &mut |found| damage.push(found), &mut |_| {})?;
+    let verified = verify_with(io, Path::new(ROOT), &mut |found| damage.push(found), &mut |_| {})?;
     assert_eq!(verified.damage_count, damage.len() as u64);
     Ok((verified, damage))
 }

@@ -73,7 +73,10 @@ fn what_no_read_shows_goes_and_the_rest_stays() {
     let stats = engine.stats().unwrap();
     assert_eq!(stats.rewritten_count, scavenged.segment_count);
     assert!(stats.log_size < size, "{stats:?}");
-    assert_eq!(steps.last().map(|last| (last.done, last.unit)), Some((steps.len() as u64 - 1, "segments")));
+    assert_eq!(
+        steps.last().map(|last| (last.done, last.unit)),
+        Some((steps.len() as u64 - 1, "segments"))
+    );
     scavenge_all(&engine).unwrap();
     assert_eq!(read_streams(&engine), before);
     assert_eq!(list(&engine), names);
@@ -124,7 +127,8 @@ fn a_store_is_the_same_after_opening_it_again_and_after_building_its_index_again
 fn queries_terms_and_conditions_do_not_see_what_is_gone() {
     let disk = SimDisk::new(1);
     let engine = store(&disk);
-    let (count, read) = (read_log(&engine, "type:OrderPlaced").len(), read_type(&engine, "OrderPlaced"));
+    let (count, read) =
+        (read_log(&engine, "type:OrderPlaced").len(), read_type(&engine, "OrderPlaced"));
     assert_eq!(read.entries.len(), count);
     scavenge_all(&engine).unwrap();
 
@@ -139,7 +143,9 @@ fn queries_terms_and_conditions_do_not_see_what_is_gone() {
     // Ordinals stay what they were; the events behind some are missing.
     assert_eq!(term.entries.len(), count);
     assert_eq!(term.entries.iter().filter(|entry| entry.event.is_some()).count(), left.len());
-    assert!(read.entries.iter().zip(&term.entries).all(|(one, other)| one.position == other.position));
+    assert!(
+        read.entries.iter().zip(&term.entries).all(|(one, other)| one.position == other.position)
+    );
     assert_eq!(read_log(&engine, "stream:lost-1,type:OrderPlaced"), []);
     appended.unwrap();
     let backward = block_on(async {
@@ -252,8 +258,8 @@ fn a_read_as_of_a_moment_whose_events_are_gone_still_knows_the_stream() {
     let engine = store(&disk);
     scavenge_all(&engine).unwrap();
 
-    let read = ReadStream::new(stream("count-1"))
-        .as_of(quipu_core::AsOf::Position(Position::new(20)));
+    let read =
+        ReadStream::new(stream("count-1")).as_of(quipu_core::AsOf::Position(Position::new(20)));
     let read = block_on(engine.read_stream(read)).unwrap();
 
     assert_eq!(read.state, StreamState::Live { last: Revision::new(2) });

@@ -367,7 +367,8 @@ fn statistics_count_what_is_there() {
     assert_eq!(stats.segment_count, verified.segment_count);
     assert_eq!(stats.run_count, verified.run_count);
     assert_eq!((stats.rewritten_count, stats.torn_size), (0, 0));
-    let log_size: usize = files(&disk, ".log").iter().map(|p| disk.contents(p).unwrap().len()).sum();
+    let log_size: usize =
+        files(&disk, ".log").iter().map(|p| disk.contents(p).unwrap().len()).sum();
     let ballast = disk.contents(&Path::new(ROOT).join("ballast")).unwrap().len();
     assert_eq!(stats.log_size + stats.spare_size, (log_size + ballast) as u64);
     assert_eq!(list(&engine).len(), 4);
