@@ -28,9 +28,7 @@ impl Log {
         let first = match (read.from, read.direction) {
             (Some(from), Direction::Forward) => from,
             (None, Direction::Forward) => 0,
-            (from, Direction::Backward) => {
-                from.unwrap_or(u64::MAX).min(count.saturating_sub(1))
-            }
+            (from, Direction::Backward) => from.unwrap_or(u64::MAX).min(count.saturating_sub(1)),
         };
         let Some(place) = reader.nth(key, first)? else { return Ok(answer) };
         let mut cursor = reader.cursor(key, place, read.direction);

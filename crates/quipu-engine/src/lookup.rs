@@ -135,23 +135,22 @@ pub(crate) fn name_at(
     reader: &Reader,
     position: u64,
 ) -> Result<Option<StreamName>, DiskError> {
-    let found = records.with_record(position, |record| match record.revision() {
-        0 if record.is_stub() => First::Stub(Stub::decode(&record), record.id()),
-        0 => First::Name(StreamName::new(record.stream()).ok()),
-        _ => First::Name(None),
+    let mut stub = None;
+    let name = records.with_record(position, |record| {
+        if record.is_stub() {
+            stub = Stub::decode(&record).map(|stub| (stub.id_key, stub.keys, record.id()));
+        }
+        let begins = record.revision() == 0 && stub.is_none();
+        begins.then(|| StreamName::new(record.stream()).ok()).flatten()
     })?;
-    let (stub, id) = match found {
-        First::Name(name) => return Ok(name),
-        First::Stub(None, _) => return Ok(None),
-        First::Stub(Some(stub), id) => (stub, id),
-    };
+    let Some((id_key, keys, id)) = stub else { return Ok(name) };
     // The key of the stream is the first one.
-    let Some(key) = stub.keys.first() else { return Ok(None) };
+    let Some(key) = keys.first() else { return Ok(None) };
     let hasher = reader.hasher();
     let mut cursor = reader.cursor(Key::new(*key), u64::MAX, Direction::Backward);
     while let Some(position) = cursor.next()? {
         let name = records.with_record(position, |record| {
-            let own = !record.is_stub() && hasher.id(record.stream(), id).get() == stub.id_key;
+            let own = !record.is_stub() && hasher.id(record.stream(), id).get() == id_key;
             own.then(|| StreamName::new(record.stream()).ok()).flatten()
         })?;
         if name.is_some() {
@@ -159,12 +158,6 @@ pub(crate) fn name_at(
         }
     }
     Ok(None)
-}
-
-/// What the first event of a stream tells of the stream's name.
-enum First {
-    Name(Option<StreamName>),
-    Stub(Option<Stub>, EventId),
 }
 
 /// The position of the event at a revision of a stream.

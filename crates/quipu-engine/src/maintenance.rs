@@ -66,10 +66,8 @@ impl Maintenance {
         while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop {
             state.is_asked = true;
             self.changed.notify_all();
-            let (next, timeout) = self
-                .changed
-                .wait_timeout(state, PATIENCE)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (next, timeout) =
+                self.changed.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
             state = next;
             if timeout.timed_out() {
                 // A disk without space for the index must not stop the log; memory grows instead,

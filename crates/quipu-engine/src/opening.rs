@@ -111,7 +111,9 @@ pub(crate) fn open_as(
         Access::Read => None,
     };
     let manifest = match ManifestFile::read(&io, &layout)? {
-        manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
+        manifest::Found::Manifest(manifest) => {
+            ManifestFile::new(Arc::clone(&io), layout.clone(), manifest)
+        }
         manifest::Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
             return Err(OpenError::NewerFormat { directory, found, known });
@@ -237,6 +239,7 @@ fn open_log(
     let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
     let tip = found.tip;
     if access == Access::Write {
+        manifest.mend()?;
         keep_floor(&mut manifest, &tip, segment_size)?;
     }
     let identity = LogIdentity {
@@ -390,7 +393,8 @@ fn index_rest(
     let name_at = |position| name_at(log, &survivors, position);
     let mut keys = Vec::new();
     for position in first..=last {
-        let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
+        let id =
+            segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
             seal_with(log, name_at)?;

@@ -109,10 +109,7 @@ impl Engine {
     /// # Errors
     ///
     /// See [`ScavengeError`].
-    pub fn scavenge(
-        &self,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Scavenged, ScavengeError> {
+    pub fn scavenge(&self, progress: &mut dyn FnMut(Progress)) -> Result<Scavenged, ScavengeError> {
         self.scavenge_with(ScavengeOptions::default(), progress)
     }
 

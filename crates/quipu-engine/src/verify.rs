@@ -112,6 +112,7 @@ pub fn verify(
 /// # Errors
 ///
 /// As in [`verify`].
+#[expect(clippy::needless_pass_by_value, reason = "callers hand disks over, as in opening")]
 pub fn verify_with(
     io: Arc<dyn Io>,
     directory: &Path,
@@ -209,7 +210,9 @@ fn verify_manifests(
             Some(Err(ManifestError::Damaged(reason))) => findings.report(&path, 0, reason),
             Some(Err(ManifestError::Newer(found))) => {
                 let directory = layout.root().to_owned();
-                return Err(OpenError::NewerFormat { directory, found, known: FORMAT_VERSION }.into());
+                return Err(
+                    OpenError::NewerFormat { directory, found, known: FORMAT_VERSION }.into()
+                );
             }
         }
     }

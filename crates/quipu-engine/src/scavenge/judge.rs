@@ -40,14 +40,17 @@ enum Fate {
 }
 
 /// What may go of one segment.
+#[derive(Default)]
 pub(super) struct Verdict {
     /// For each record of the segment whether it goes.
     going: Vec<bool>,
     pub(super) going_count: u64,
     /// Bytes of all batches.
     used_size: u64,
-    /// Bytes that the records which go take more than their stubs.
-    saved_size: i64,
+    /// Bytes of the records that go.
+    going_size: u64,
+    /// Bytes of their stubs.
+    stub_size: u64,
 }
 
 impl Verdict {
@@ -58,9 +61,9 @@ impl Verdict {
 
     /// Whether something goes, and enough of it.
     pub(super) fn is_worth_it(&self, threshold_percent: u8) -> bool {
-        let saved = i128::from(self.saved_size) * 100;
-        let wanted = i128::from(self.used_size) * i128::from(threshold_percent);
-        self.going_count > 0 && (threshold_percent == 0 || saved >= wanted)
+        let saved = self.going_size.saturating_sub(self.stub_size) * 100;
+        let wanted = self.used_size * u64::from(threshold_percent);
+        self.going_count > 0 && saved >= wanted
     }
 }
 
@@ -75,8 +78,7 @@ impl Judge {
     /// the last one of its stream again, nor metadata the latest.
     pub(super) fn look_at(&mut self, segment: &Segment) -> Result<Verdict, DiskError> {
         let bytes = segment.settled(segment.end())?;
-        let mut verdict =
-            Verdict { going: Vec::new(), going_count: 0, used_size: 0, saved_size: 0 };
+        let mut verdict = Verdict::default();
         let mut place = Place::first_of(&segment.header);
         while let Some(batch) = segment.batch_at(&bytes, place)? {
             for record in batch.records() {
@@ -85,9 +87,9 @@ impl Judge {
                 let goes = self.goes(&record)?;
                 verdict.going.push(goes);
                 if goes {
-                    let stub = stub_of(self.log.hasher, &record).size();
                     verdict.going_count += 1;
-                    verdict.saved_size += record.size() as i64 - stub as i64;
+                    verdict.going_size += record.size() as u64;
+                    verdict.stub_size += stub_of(self.log.hasher, &record).size() as u64;
                 }
             }
             place = batch.next();
@@ -128,9 +130,10 @@ impl Judge {
         };
         let fate = match (facts.state(), facts.last) {
             (StreamState::Tombstoned { .. }, _) => Fate::Tombstoned,
-            (_, Some(last)) => {
-                Fate::Retained { retention: retention_of(&stream, &facts, last, log.io.now()), last }
-            }
+            (_, Some(last)) => Fate::Retained {
+                retention: retention_of(&stream, &facts, last, log.io.now()),
+                last,
+            },
             // The index does not find a stream that the log has: nothing of it goes.
             (_, None) => Fate::Retained { retention: Retention::ALL, last: Revision::FIRST },
         };

@@ -13,7 +13,7 @@ use crate::format::checksum;
 use crate::format::commitment::Stub;
 use crate::format::record::{self, Record};
 use crate::format::segment::SegmentHeader;
-use crate::index::KeyHasher;
+use crate::index::{Key, KeyHasher};
 use crate::io::File;
 use crate::layout::{parse_offsets_name, parse_segment_name};
 use crate::log::Log;
@@ -35,7 +35,7 @@ pub(super) fn stub_of(hasher: KeyHasher, record: &Record<'_>) -> Stub {
         record.event_type(),
         record.tags(),
     );
-    let keys = keys.into_iter().map(|key| key.get()).collect();
+    let keys = keys.into_iter().map(Key::get).collect();
     Stub::of(record, hasher.id(stream, record.id()).get(), keys)
 }
 
@@ -135,9 +135,8 @@ fn write(
     let (mut place, mut new) = (Place::first_of(&segment.header), Place::first_of(&header));
     let mut index = 0;
     while let Some(batch) = segment.batch_at(&bytes, place)? {
-        let body = rewrite_body(log, segment, &batch, header.seed(), |own| {
-            verdict.is_going(index + own)
-        })?;
+        let body =
+            rewrite_body(log, segment, &batch, header.seed(), |own| verdict.is_going(index + own))?;
         index += batch.header.count as usize;
         let head = BatchHeader {
             body_size: u32::try_from(body.len()).map_err(|_| too_large(segment))?,

@@ -30,8 +30,13 @@ pub(super) fn open(
         }
         let mut quiet = |_| {};
         let mut still = |_| {};
-        let mut unheard =
-            Findings { damage: &mut quiet, progress: &mut still, damage_count: 0, done: 0, total: 0 };
+        let mut unheard = Findings {
+            damage: &mut quiet,
+            progress: &mut still,
+            damage_count: 0,
+            done: 0,
+            total: 0,
+        };
         match verify_manifests(io, layout, &mut unheard)? {
             Some(newer) if newer.generation > manifest.generation => manifest = newer,
             _ => break runs,
@@ -196,11 +201,7 @@ impl IndexCheck {
 }
 
 /// The first thing that a run says otherwise than the log.
-fn find_difference(
-    run: &Run,
-    slice: &mut Slice,
-    first: u64,
-) -> Result<Option<String>, IndexError> {
+fn find_difference(run: &Run, slice: &mut Slice, first: u64) -> Result<Option<String>, IndexError> {
     for own in slice.postings.chunk_by(|one, other| one.0 == other.0) {
         let Some((key, _)) = own.first() else { continue };
         let found = run.locals_of(*key, slice.locals.clone())?;

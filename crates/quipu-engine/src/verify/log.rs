@@ -207,11 +207,10 @@ impl<'a, 'b> Walk<'a, 'b> {
         if !current.offsets.is_empty() {
             self.verified.segment_count += 1;
         }
-        self.expected = self.expected.is_some().then(|| match current.header.generation {
-            0 => end,
-            // The checksums changed when it was rewritten; what follows knows the former ones.
-            _ => Place { previous_crc: current.header.final_crc, ..end },
-        });
+        // Where it was rewritten its checksums changed; what follows knows the former ones.
+        let is_original = current.header.generation == 0;
+        let previous_crc = if is_original { end.previous_crc } else { current.header.final_crc };
+        self.expected = self.expected.map(|_| Place { previous_crc, ..end });
         if current.is_whole {
             self.check_table(&current, end.offset);
         }

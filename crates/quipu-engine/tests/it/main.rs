@@ -4,3 +4,6 @@ mod basics;
 mod contract;
 mod follow;
 mod sim;
+mod sample;
+mod scavenge;
+mod verify;
