@@ -93,7 +93,11 @@ impl Log {
         position: u64,
         look: impl FnOnce(Record<'_>) -> T,
     ) -> Result<T, DiskError> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone().with_record(position, look)
+        self.segments
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .with_record(position, look)
     }
 }
 

@@ -106,7 +106,9 @@ fn open_once(
         Access::Read => None,
     };
     let manifest = match ManifestFile::read(&io, &layout)? {
-        manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
+        manifest::Found::Manifest(manifest) => {
+            ManifestFile::new(Arc::clone(&io), layout.clone(), manifest)
+        }
         manifest::Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
             return Err(OpenError::NewerFormat { directory, found, known });
@@ -205,15 +207,11 @@ struct Parts {
     lock: Option<Box<dyn Lock>>,
 }
 
-fn open_log(
-    parts: Parts,
-    options: OpenOptions,
-    tolerance: Tolerance,
-) -> Result<Opened, OpenError> {
+fn open_log(parts: Parts, options: OpenOptions, tolerance: Tolerance) -> Result<Opened, OpenError> {
     let Parts { io, layout, mut manifest, access, lock } = parts;
     let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
     let last = found.tip.place.position - 1;
-    let (index, lost_run_count) = 
+    let (index, lost_run_count) =
         open_index(&io, &layout, &mut manifest, &options, last, tolerance)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
@@ -229,22 +227,12 @@ fn open_log(
         incarnation: manifest.get().lives.current(),
         name: manifest.get().name.clone(),
     };
-    let mut log = Log::new(
-        Arc::clone(&io),
-        layout.clone(),
-        manifest,
-        index,
-        found.segments,
-        watermark_file,
-    );
+    let mut log =
+        Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last);
     let indexed_count = index_rest(&log, last, access)?;
-    let recovery = Recovery {
-        event_count: last,
-        indexed_count,
-        torn_size: found.torn_size,
-        lost_run_count,
-    };
+    let recovery =
+        Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };
     let tip = match access {
         Access::Write => Some(tip),
         Access::Read => {
@@ -269,14 +257,11 @@ fn open_log(
 }
 
 /// Writes down where the log ends, so that damage before it is told from a torn batch.
-fn keep_floor(
-    manifest: &mut ManifestFile,
-    tip: &Tip,
-    segment_size: u64,
-) -> Result<(), DiskError> {
-    let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
-        recovery::floor_at(segment.number(), &tip.place)
-    });
+fn keep_floor(manifest: &mut ManifestFile, tip: &Tip, segment_size: u64) -> Result<(), DiskError> {
+    let floor = tip
+        .segment
+        .as_ref()
+        .map_or_else(Floor::default, |segment| recovery::floor_at(segment.number(), &tip.place));
     if floor == manifest.get().floor && segment_size == manifest.get().segment_size {
         return Ok(());
     }
@@ -367,7 +352,8 @@ fn index_rest(log: &Log, last: u64, access: Access) -> Result<u64, DiskError> {
     let first = log.index.next_position();
     let mut keys = Vec::new();
     for position in first..=last {
-        let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
+        let id =
+            segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
             seal(log)?;

@@ -113,8 +113,8 @@ impl Segment {
             }
             _ => DiskError::io("read", &path)(error),
         })?;
-        let header = SegmentHeader::decode(&bytes)
-            .map_err(|reason| DiskError::corrupt(&path, 0, reason))?;
+        let header =
+            SegmentHeader::decode(&bytes).map_err(|reason| DiskError::corrupt(&path, 0, reason))?;
         if header.number != number || header.generation != generation {
             return Err(DiskError::corrupt(&path, 0, "the segment header is of another segment"));
         }

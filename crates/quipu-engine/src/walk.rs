@@ -50,7 +50,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Reads the batch at `place` of a segment, with which `head` begins.
-    pub(crate) fn read_first(head: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
+    pub(crate) fn read_first(
+        head: &'a [u8],
+        seed: u32,
+        place: Place,
+    ) -> Result<Self, &'static str> {
         let (header, crc) = BatchHeader::decode(head, seed)?;
         if header.sequence != place.sequence {
             return Err("the batch is out of sequence");
@@ -69,7 +73,10 @@ impl<'a> Batch<'a> {
         }
         let body_offset = place.offset + BATCH_HEADER_SIZE as u64;
         let batch = Self { header, body_offset, body, crc, place };
-        if batch.header.count == 0 || batch.records().map(|r| r.ok()).take_while(Option::is_some).count() != header.count as usize {
+        if batch.header.count == 0
+            || batch.records().map(|r| r.ok()).take_while(Option::is_some).count()
+                != header.count as usize
+        {
             return Err("the batch has another number of records than it says");
         }
         Ok(batch)

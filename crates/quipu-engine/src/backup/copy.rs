@@ -114,8 +114,7 @@ impl<'a> Copier<'a> {
         let mut offsets = Vec::new();
         while let Some(batch) = segment.batch_at(&bytes, place)? {
             for record in batch.records() {
-                let corrupt =
-                    |at, reason| DiskError::corrupt(&segment.path, at, reason);
+                let corrupt = |at, reason| DiskError::corrupt(&segment.path, at, reason);
                 let (offset, record) = record.map_err(|reason| corrupt(place.offset, reason))?;
                 Record::decode(record.bytes(), segment.seed, record.position())
                     .map_err(|reason| corrupt(u64::from(offset), reason))?;

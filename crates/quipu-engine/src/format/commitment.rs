@@ -36,7 +36,8 @@ impl Stub {
     pub(crate) fn of(record: &Record<'_>, id_key: u64, keys: Vec<u64>) -> Self {
         let salt = record.salt();
         let head_salt = Sha256::new().chain_update([SALT]).chain_update(salt).finalize();
-        let data = Sha256::new().chain_update([DATA]).chain_update(salt).chain_update(record.data());
+        let data =
+            Sha256::new().chain_update([DATA]).chain_update(salt).chain_update(record.data());
         let mut head = Sha256::new().chain_update([HEAD]).chain_update(&head_salt[..16]);
         let mut part = |bytes: &[u8]| {
             head.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());

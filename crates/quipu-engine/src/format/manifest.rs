@@ -68,7 +68,9 @@ impl Manifest {
         // Features that a reader must know, and those it may ignore: none so far.
         bytes.extend_from_slice(&0_u32.to_le_bytes());
         bytes.extend_from_slice(&0_u32.to_le_bytes());
-        bytes.extend_from_slice(&u32::try_from(body.len()).expect("a manifest is small").to_le_bytes());
+        bytes.extend_from_slice(
+            &u32::try_from(body.len()).expect("a manifest is small").to_le_bytes(),
+        );
         bytes.extend_from_slice(&self.generation.to_le_bytes());
         bytes.extend_from_slice(&checksum(0, &body).to_le_bytes());
         let crc = checksum(0, &bytes);
@@ -157,7 +159,9 @@ impl Manifest {
             .map(|_| Some((fields.u64()?, fields.u32()?)))
             .collect::<Option<Vec<_>>>()?;
         let runs = (0..fields.u32()?)
-            .map(|_| Some(RunName { first: fields.u64()?, last: fields.u64()?, level: fields.u32()? }))
+            .map(|_| {
+                Some(RunName { first: fields.u64()?, last: fields.u64()?, level: fields.u32()? })
+            })
             .collect::<Option<Vec<_>>>()?;
         let lives = Lives::new(log, lives);
         let manifest =
