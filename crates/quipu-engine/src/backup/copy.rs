@@ -17,7 +17,7 @@ use crate::segment::{Segment, Segments};
 use crate::walk::Place;
 
 /// Bytes that are written at once.
-const CHUNK_SIZE: usize = 1 << 20;
+pub(super) const CHUNK_SIZE: usize = 1 << 20;
 
 /// A log as it is to be copied.
 #[derive(Debug)]
