@@ -247,14 +247,8 @@ fn open_log(
         incarnation: manifest.get().lives.current(),
         name: manifest.get().name.clone(),
     };
-    let mut log = Log::new(
-        Arc::clone(&io),
-        layout.clone(),
-        manifest,
-        index,
-        found.segments,
-        watermark_file,
-    );
+    let mut log =
+        Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last);
     let indexed_count = index_rest(&log, last, access, progress)?;
     let recovery = Recovery {
@@ -287,14 +281,11 @@ fn open_log(
 }
 
 /// Writes down where the log ends, so that damage before it is told from a torn batch.
-fn keep_floor(
-    manifest: &mut ManifestFile,
-    tip: &Tip,
-    segment_size: u64,
-) -> Result<(), DiskError> {
-    let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
-        recovery::floor_at(segment.number(), &tip.place)
-    });
+fn keep_floor(manifest: &mut ManifestFile, tip: &Tip, segment_size: u64) -> Result<(), DiskError> {
+    let floor = tip
+        .segment
+        .as_ref()
+        .map_or_else(Floor::default, |segment| recovery::floor_at(segment.number(), &tip.place));
     if floor == manifest.get().floor && segment_size == manifest.get().segment_size {
         return Ok(());
     }
