@@ -405,7 +405,8 @@ pub(crate) fn read_stretch(
     let (segment, segment_last) = segments.find_stretch(first)?;
     let last = last.min(segment_last);
     let start = segment.offset_of(first)? as usize;
-    let bytes = segment.settled(start as u64 + 1)?;
+    // What is settled always ends behind a record, so that it has all of the last one.
+    let bytes = segment.settled(u64::from(segment.offset_of(last)?) + 1)?;
     let mut spans = Vec::with_capacity(usize::try_from(last - first + 1).unwrap_or(0));
     let mut end = start;
     let mut position = first;
