@@ -1,12 +1,13 @@
 //! The manifest's two files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DiskError;
 use crate::format::manifest::{MANIFEST_SIZE_MAX, Manifest, ManifestError};
 use crate::io::{Io, SeededBug};
 use crate::layout::Layout;
+use crate::segment::write_new_file;
 
 /// What was found where a manifest should be.
 #[derive(Debug)]
@@ -79,10 +80,10 @@ impl ManifestFile {
     fn write(&self, manifest: &Manifest) -> Result<(), DiskError> {
         let [even, odd] = self.layout.manifests();
         let path = if manifest.generation % 2 == 0 { even } else { odd };
-        let (file, is_new) = match self.io.open_writable(&path) {
-            Ok(file) => (file, false),
+        let file = match self.io.open_writable(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                (self.io.create(&path).map_err(DiskError::io("create", &path))?, true)
+                return self.write_new(&path, manifest);
             }
             Err(error) => return Err(DiskError::io("open", &path)(error)),
         };
@@ -94,14 +95,19 @@ impl ManifestFile {
             }
         }
         file.write_at(&manifest.encode(), 0).map_err(DiskError::io("write", &path))?;
-        file.sync().map_err(DiskError::io("sync", &path))?;
-        if is_new {
-            // A new file's name is durable only once its directory is synced: without this, a
-            // crash could leave a store without a manifest.
-            let root = self.layout.root();
-            self.io.sync_dir(root).map_err(DiskError::io("sync", root))?;
-        }
-        Ok(())
+        file.sync().map_err(DiskError::io("sync", &path))
+    }
+
+    /// Writes a copy that is not there yet. It gets its name when it is whole: a crash in between
+    /// must not leave a directory with nothing but a torn manifest, which would not open.
+    fn write_new(&self, path: &Path, manifest: &Manifest) -> Result<(), DiskError> {
+        let temporary = self.layout.new_manifest();
+        write_new_file(&*self.io, &temporary, &manifest.encode())?;
+        self.io.rename(&temporary, path).map_err(DiskError::io("rename", &temporary))?;
+        // A new file's name is durable only once its directory is synced: without this, a crash
+        // could leave a store without a manifest.
+        let root = self.layout.root();
+        self.io.sync_dir(root).map_err(DiskError::io("sync", root))
     }
 }
 

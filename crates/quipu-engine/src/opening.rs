@@ -84,7 +84,7 @@ fn list_root(
 }
 
 fn is_own_name(name: &str) -> bool {
-    ["lock", "segments", "index", "beside", "watermark"].contains(&name)
+    ["lock", "manifest.new", "segments", "index", "beside", "watermark"].contains(&name)
 }
 
 fn take_lock(io: &Arc<dyn Io>, layout: &Layout) -> Result<Box<dyn Lock>, OpenError> {
