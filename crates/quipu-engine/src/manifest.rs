@@ -1,12 +1,13 @@
 //! The manifest's two files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DiskError;
 use crate::format::manifest::{MANIFEST_SIZE_MAX, Manifest, ManifestError};
 use crate::io::{Io, SeededBug};
 use crate::layout::Layout;
+use crate::recovery::Access;
 use crate::segment::write_new_file;
 
 /// What was found where a manifest should be.
@@ -33,12 +34,20 @@ impl ManifestFile {
     ///
     /// A copy that is damaged is an error only where the other is no help: a crash while one is
     /// replaced leaves the other.
-    pub(crate) fn read(io: &Arc<dyn Io>, layout: &Layout) -> Result<Found, DiskError> {
+    ///
+    /// Whoever is going to write gets what is durable, or made so here: the process before may have
+    /// died between writing and syncing. With a copy that a power loss can still take back, the
+    /// next change would overwrite the only other one.
+    pub(crate) fn read(
+        io: &Arc<dyn Io>,
+        layout: &Layout,
+        access: Access,
+    ) -> Result<Found, DiskError> {
         let mut newest: Option<Manifest> = None;
         let mut newer_version = None;
         let mut damage = None;
         for path in layout.manifests() {
-            let Some(bytes) = read_file(io, &path)? else { continue };
+            let Some(bytes) = read_file(io, &path, access)? else { continue };
             match Manifest::decode(&bytes) {
                 Ok(manifest) => {
                     if newest.as_ref().is_none_or(|own| own.generation < manifest.generation) {
@@ -50,6 +59,10 @@ impl ManifestFile {
                     damage = Some(DiskError::corrupt(&path, 0, reason));
                 }
             }
+        }
+        if access == Access::Write && newest.is_some() {
+            let root = layout.root();
+            io.sync_dir(root).map_err(DiskError::io("sync", root))?;
         }
         match (newer_version, newest, damage) {
             (Some(version), ..) => Ok(Found::Newer(version)),
@@ -111,12 +124,21 @@ impl ManifestFile {
     }
 }
 
-fn read_file(io: &Arc<dyn Io>, path: &PathBuf) -> Result<Option<Vec<u8>>, DiskError> {
+fn read_file(
+    io: &Arc<dyn Io>,
+    path: &Path,
+    access: Access,
+) -> Result<Option<Vec<u8>>, DiskError> {
     let file = match io.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(DiskError::io("open", path)(error)),
     };
+    if access == Access::Write {
+        // The system's memory may show what a failed sync gave up.
+        file.forget().map_err(DiskError::io("read", path))?;
+        file.sync().map_err(DiskError::io("sync", path))?;
+    }
     let size = file.size().map_err(DiskError::io("read", path))?;
     let size = usize::try_from(size).unwrap_or(usize::MAX).min(MANIFEST_SIZE_MAX);
     let mut bytes = vec![0; size];

@@ -50,7 +50,7 @@ pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, Ope
         Access::Write => Some(take_lock(&io, &layout)?),
         Access::Read => None,
     };
-    let manifest = match ManifestFile::read(&io, &layout)? {
+    let manifest = match ManifestFile::read(&io, &layout, access)? {
         manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
         manifest::Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
@@ -117,7 +117,8 @@ fn create(
     layout: &Layout,
     options: &OpenOptions,
 ) -> Result<ManifestFile, DiskError> {
-    for directory in [layout.segments(), layout.index()] {
+    // The root is among them: a process that made it may have died before its name was durable.
+    for directory in [layout.root().to_owned(), layout.segments(), layout.index()] {
         io.create_dir(&directory).map_err(DiskError::io("create", &directory))?;
     }
     let mut seed = [0; 8];
