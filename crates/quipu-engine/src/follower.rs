@@ -24,6 +24,7 @@ use crate::index::{Origin, Run, RunHeader};
 use crate::io::File;
 use crate::log::{Log, keys_of};
 use crate::manifest::{Found, ManifestFile};
+use crate::recovery::Access;
 use crate::segment::{Segment, is_zero};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
@@ -260,7 +261,7 @@ fn open_segment(log: &Log, number: u64) -> Result<(Arc<dyn File>, u32), DiskErro
 
 /// Reads the manifest that the writer has by now.
 fn read_manifest(log: &Log) -> Result<(), DiskError> {
-    if let Found::Manifest(manifest) = ManifestFile::read(&log.io, &log.layout)? {
+    if let Found::Manifest(manifest) = ManifestFile::read(&log.io, &log.layout, Access::Read)? {
         let mut own = log.manifest();
         if manifest.log == own.get().log && manifest.generation > own.get().generation {
             *own = ManifestFile::new(Arc::clone(&log.io), log.layout.clone(), manifest);
