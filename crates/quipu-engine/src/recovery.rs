@@ -18,7 +18,7 @@ use crate::format::batch::{BATCH_ALIGNMENT, BATCH_HEADER_SIZE, BATCH_MAGIC, Batc
 use crate::format::manifest::{Floor, Manifest};
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::io::{File, Io, SeededBug};
-use crate::layout::{Layout, parse_segment_name};
+use crate::layout::{Layout, parse_offsets_name, parse_segment_name};
 use crate::segment::{Segment, Segments, is_zero, write_new_file};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
@@ -100,9 +100,7 @@ struct End {
 
 impl Finder<'_> {
     fn generation(&self, number: u64) -> u32 {
-        let rewritten = &self.manifest.rewritten;
-        let index = rewritten.binary_search_by_key(&number, |(number, _)| *number);
-        index.map_or(0, |index| rewritten[index].1)
+        self.manifest.generation_of(number)
     }
 
     /// The segments with a valid head, in order. Files that are no part of the log are removed.
@@ -117,7 +115,7 @@ impl Finder<'_> {
                 }
                 // The remains of a scavenge that did not come to its end, or of one that did.
                 Some(_) => self.remove(&directory.join(name))?,
-                None if name.ends_with(".new") => self.remove(&directory.join(name))?,
+                None if self.is_stray(name) => self.remove(&directory.join(name))?,
                 None => {}
             }
         }
@@ -150,12 +148,33 @@ impl Finder<'_> {
         Ok(heads)
     }
 
+    /// Whether a file beside the segments is the remains of a step that a crash cut off.
+    fn is_stray(&self, name: &str) -> bool {
+        let table = parse_offsets_name(name);
+        name.ends_with(".new")
+            || table.is_some_and(|(number, generation)| generation != self.generation(number))
+    }
+
     fn open(&self, path: &Path) -> Result<Arc<dyn File>, DiskError> {
         match self.access {
             Access::Write => self.io.open_writable(path),
             Access::Read => self.io.open(path),
         }
         .map_err(DiskError::io("open", path))
+    }
+
+    /// All bytes of a file that somebody may be writing to, if it is not us: as they are at one
+    /// moment, or nearly, so that a batch and one after it are not seen apart.
+    fn bytes_of(&self, file: &Arc<dyn File>) -> std::io::Result<Bytes> {
+        let size = file.size()?;
+        match self.access {
+            Access::Write => file.bytes(0..size),
+            Access::Read => {
+                let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+                file.read_at(&mut bytes, 0)?;
+                Ok(bytes.into())
+            }
+        }
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
@@ -175,8 +194,7 @@ impl Finder<'_> {
         error: DiskError,
     ) -> Result<(), DiskError> {
         let path = self.layout.segment(number, 0);
-        let size = file.size().map_err(DiskError::io("read", &path))?;
-        let bytes = file.bytes(0..size).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(file).map_err(DiskError::io("read", &path))?;
         if has_two_batches(&bytes) {
             return Err(error);
         }
@@ -194,8 +212,7 @@ impl Finder<'_> {
         let path = self.layout.segment(head.header.number, head.header.generation);
         // The system's memory may show what the disk does not hold.
         head.file.forget().map_err(DiskError::io("read", &path))?;
-        let size = head.file.size().map_err(DiskError::io("read", &path))?;
-        let bytes = head.file.bytes(0..size).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(&head.file).map_err(DiskError::io("read", &path))?;
         let seed = head.header.seed();
         let mut end = End {
             place: Place::first_of(&head.header),
@@ -205,7 +222,12 @@ impl Finder<'_> {
             last_recorded_at: head.header.first_recorded_at,
         };
         let reason = loop {
-            let batch = match Batch::read(&bytes, seed, end.place) {
+            let batch = if self.io.has_bug(SeededBug::SkipBatchChecksum) {
+                Batch::read_unsummed(&bytes, seed, end.place)
+            } else {
+                Batch::read(&bytes, seed, end.place)
+            };
+            let batch = match batch {
                 Ok(batch) => batch,
                 Err(reason) => break reason,
             };
@@ -270,7 +292,7 @@ impl Finder<'_> {
         let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
         let Some(rest) = rest else { return Ok(0) };
         let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-        if self.io.has_bug(SeededBug::KeepTornTail) {
+        if self.io.has_bug(SeededBug::ReuseTornSequence) {
             return Ok(0);
         }
         let torn = &rest[..=last];
@@ -357,7 +379,7 @@ fn find_batch(bytes: &[u8], seed: u32, sequence: u64) -> Option<u64> {
 
 /// Whether there seem to be two batches, one after the other, in a segment whose head is lost and
 /// with it what their checksums begin with.
-fn has_two_batches(bytes: &[u8]) -> bool {
+pub(crate) fn has_two_batches(bytes: &[u8]) -> bool {
     let mut sequences = bytes
         .chunks_exact(BATCH_ALIGNMENT)
         .enumerate()
