@@ -197,6 +197,10 @@ pub fn restore(
 /// # Errors
 ///
 /// See [`RestoreError`].
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a disk of a known type becomes any by value only"
+)]
 pub fn restore_with(
     io: Arc<dyn Io>,
     source: impl AsRef<Path>,

@@ -80,10 +80,7 @@ impl Follower {
         // Whatever was reached is whole, even where the walk stopped early.
         log.watermark.raise(state.place.position - 1);
         walked?;
-        if log.index.frozen_count() > FROZEN_COUNT_MAX {
-            state.relieve(log)?;
-        }
-        Ok(())
+        state.relieve(log)
     }
 
     /// Takes over the runs and the rewritten segments of the writer, so that what is in memory is
@@ -132,6 +129,8 @@ impl State {
                 return Ok(());
             }
             log.watermark.raise(self.place.position - 1);
+            // On a long way, too, memory stays bounded.
+            self.relieve(log)?;
             self.enter_next(log)?;
         }
         Ok(())
@@ -183,9 +182,11 @@ impl State {
             offsets.push(offset);
             entries.push((keys.clone(), id));
         }
-        // From here on nothing fails, so that index and place never differ.
-        for (keys, id) in entries {
-            log.index.push(&keys, id);
+        // From here on nothing fails, so that index and place never part. Where the writer's runs
+        // were taken over, they may have the events already.
+        let known = log.index.next_position().saturating_sub(self.place.position);
+        for (keys, id) in entries.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
+            log.index.push(keys, *id);
         }
         let is_new = segment.end() == 0;
         self.place = batch.next();
@@ -225,8 +226,12 @@ impl State {
         Ok(segment)
     }
 
-    /// Makes less of what is in memory, unless there was nothing to be had a moment ago.
+    /// Makes less of what is in memory where it is too much, unless there was nothing to be had a
+    /// moment ago.
     fn relieve(&mut self, log: &Log) -> Result<(), DiskError> {
+        if log.index.frozen_count() <= FROZEN_COUNT_MAX {
+            return Ok(());
+        }
         let now = log.io.uptime();
         let is_early = |at: Duration| now < at.saturating_add(MANIFEST_PATIENCE);
         if self.looked_at.is_some_and(is_early) {
@@ -287,16 +292,15 @@ fn take_over(log: &Log) -> Result<(), DiskError> {
     }
     let known = log.index.runs();
     let origin = Origin { log: manifest.log, seed: manifest.hash_seed };
-    let shown = log.watermark.get();
     let mut runs = Vec::new();
-    for name in manifest.runs.iter().take_while(|name| name.last <= shown) {
+    // They may go beyond what is shown here: readers stop at the watermark all the same.
+    for name in &manifest.runs {
         let own = known.iter().find(|run| run.name() == *name);
-        let run = match own {
-            Some(run) => Arc::clone(run),
-            None => {
-                let header = RunHeader { origin, name: *name };
-                Arc::new(Run::open(&*log.io, &log.layout.index(), header)?)
-            }
+        let run = if let Some(run) = own {
+            Arc::clone(run)
+        } else {
+            let header = RunHeader { origin, name: *name };
+            Arc::new(Run::open(&*log.io, &log.layout.index(), header)?)
         };
         runs.push(run);
     }
@@ -332,5 +336,66 @@ impl Poller {
     pub(crate) fn stop(&self) {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, StreamName};
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::io::sim::SimDisk;
+    use crate::options::OpenOptions;
+
+    fn append(engine: &Engine) {
+        let stream = StreamName::new("order-1").unwrap();
+        let event = NewEvent::json("OrderPlaced", "{}").unwrap();
+        let append = Append::to_stream(stream, ExpectedRevision::Any, [event]);
+        // Inline, so it is done when it was asked once.
+        let done = engine.append(append).as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(done, Poll::Ready(Ok(_))), "{done:?}");
+    }
+
+    fn open(disk: &SimDisk, options: OpenOptions) -> Engine {
+        options.inline(true).io(Arc::new(disk.clone())).open("/store").unwrap()
+    }
+
+    #[test]
+    fn a_reader_that_follows_for_long_keeps_few_tails_in_memory() {
+        let disk = SimDisk::new(4);
+        let writer = open(&disk, OpenOptions::new().create(true).run_count(48));
+        // Other tails than the writer's, so that its runs cover some of them in part.
+        let reader = open(&disk, OpenOptions::new().read_only(true).run_count(16));
+
+        for count in 1..=2_000 {
+            append(&writer);
+            assert_eq!(reader.log().frontier(), count);
+            assert!(reader.log().index.frozen_count() <= FROZEN_COUNT_MAX + 1, "after {count}");
+        }
+
+        let runs = reader.log().index.runs();
+        assert!(runs.last().is_some_and(|run| run.name().last > 1_800), "{runs:?}");
+        assert_eq!(reader.log().index.next_position(), 2_001);
+    }
+
+    #[test]
+    fn a_reader_that_catches_up_in_one_go_takes_the_runs_over_on_its_way() {
+        let disk = SimDisk::new(4);
+        let small = |options: OpenOptions| options.segment_size(16 << 10).run_count(16);
+        let writer = open(&disk, small(OpenOptions::new().create(true)));
+        let reader = open(&disk, small(OpenOptions::new().read_only(true)));
+        for _ in 0..2_000 {
+            append(&writer);
+        }
+
+        assert_eq!(reader.log().frontier(), 2_000);
+
+        assert!(reader.log().index.frozen_count() <= FROZEN_COUNT_MAX);
+        let segments = reader.log().segments();
+        let growing = segments.iter().filter(|segment| segment.is_growing()).count();
+        assert_eq!(growing, 1, "the others' offsets are read from their tables");
     }
 }
