@@ -251,7 +251,9 @@ impl Space {
         // A new file's name is durable only once its directory is: an acknowledged batch in a file
         // that a crash makes nameless would be lost.
         if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
-            self.io.sync_dir(&self.layout.segments())?;
+            // A failure is final, a lack of space too: a later sync may say nothing of a name that
+            // this one gave up.
+            self.io.sync_dir(&self.layout.segments()).map_err(Error::other)?;
         }
         Ok(Filled { file, size: 0 })
     }

@@ -9,9 +9,10 @@ use quipu_engine::io::sim::{Chance, CrashPolicy, Fault};
 
 use futures_lite::future::block_on;
 
+use super::errors::open_at_last;
 use super::runs::run;
 use super::workload::Workload;
-use super::world::{Outcome, World, assert_not_corrupt};
+use super::world::{Outcome, World};
 
 pub(crate) const NAME: &str = "full disk";
 /// How many workloads are gone through, each with every size of disk.
@@ -92,10 +93,7 @@ fn fail_full_at(seed: u64, n: u64) -> bool {
     let mut world = World::new(chance.number(), None);
     let mut workload = Workload::new(chance.number());
     world.disk.fail_at(n, Fault::Full);
-    if let Err(error) = world.open() {
-        assert_not_corrupt(&error);
-        world.open().unwrap_or_else(|error| panic!("the second attempt: {error:?}"));
-    }
+    let died_at = open_at_last(&mut world);
     for _ in 0..8 {
         let group = workload.group(world.last(), world.now());
         if world.change(group.clone()) == Outcome::Full {
@@ -103,7 +101,7 @@ fn fail_full_at(seed: u64, n: u64) -> bool {
             assert_eq!(world.change(group), Outcome::Done);
         }
     }
-    let reached = world.disk.calls() >= n;
+    let reached = died_at.is_some() || world.disk.calls() >= n;
     world.look();
     world.crash(CrashPolicy::Random(chance.number()));
     world.recover();

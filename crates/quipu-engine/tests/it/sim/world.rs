@@ -191,7 +191,11 @@ impl World {
                 let closed = self.engine().close();
                 let opened = self.open();
                 match opened {
-                    Ok(()) if closed.is_ok() => Outcome::Done,
+                    Ok(()) if closed.is_ok() => {
+                        let torn = self.engine().recovery().torn_size;
+                        assert_eq!(torn, 0, "nothing is torn in a store that was closed");
+                        Outcome::Done
+                    }
                     Ok(()) => Outcome::Failed,
                     Err(error) => {
                         assert_not_corrupt(&error);
