@@ -1,7 +1,7 @@
 //! The batch in the making: records that are decided and not yet durable.
 
 use quipu_core::decide::Plan;
-use quipu_core::{Appended, AppendedStream, Position, Revision, Timestamp};
+use quipu_core::{Appended, AppendedStream, Position, Revision, TOMBSTONE_TYPE, Timestamp};
 
 use super::Writer;
 use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
@@ -122,6 +122,7 @@ impl Writer {
         self.log.io.randomize(salts.as_flattened_mut());
         let mut appended = Appended::default();
         let mut last_of: Vec<Option<(Position, Revision)>> = vec![None; streams.len()];
+        let mut is_over = vec![false; streams.len()];
         let mut order = Vec::new();
         let last = events.len() - 1;
         for (index, (stream, event)) in events.into_iter().enumerate() {
@@ -137,7 +138,7 @@ impl Writer {
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
             let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
             self.stage_record(&place, name.as_str(), &event);
-            self.facts.note(&self.log.hasher, name, revision, &event);
+            is_over[stream] = event.event_type == TOMBSTONE_TYPE;
             if own.contains(&index) {
                 let position = Position::new(position);
                 appended.first.get_or_insert(position);
@@ -149,6 +150,10 @@ impl Writer {
                 }
                 *last = Some((position, Revision::new(revision)));
             }
+        }
+        for ((name, next), is_over) in streams.iter().zip(is_over) {
+            let last = Revision::new(next.get() - 1);
+            self.facts.note(self.log.hasher, name, last, is_over);
         }
         appended.streams = order
             .into_iter()
