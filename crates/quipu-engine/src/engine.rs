@@ -14,7 +14,9 @@ use quipu_core::{
     SubscribeError, Subscription, Timestamp,
 };
 
+use crate::beside::Beside;
 use crate::error::DiskError;
+use crate::follower::Poller;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::opening::{self, Opened};
@@ -22,7 +24,7 @@ use crate::options::{OpenError, OpenOptions};
 use crate::reader::storage;
 use crate::space::Space;
 use crate::subscription::LogSubscription;
-use crate::writer::{Arrival, Queue, Reply, Request, Writer};
+use crate::writer::{Answered, Arrival, Queue, Reply, Request, Writer};
 
 /// How long after the last change the durable floor is written to the manifest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -46,7 +48,8 @@ struct Inner {
     recovery: Recovery,
     changes: Changes,
     maintenance: Arc<Maintenance>,
-    beside: quipu_core::MemoryStore,
+    /// Closed before the lock is given back, since its file belongs to who holds the lock.
+    beside: Beside,
     /// Held as long as the store is open for writing.
     _lock: Option<Box<dyn crate::io::Lock>>,
 }
@@ -57,8 +60,8 @@ enum Changes {
     Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Vec<JoinHandle<()>>> },
     /// By whoever asks.
     Inline(Box<Mutex<Writer>>),
-    /// Not at all.
-    ReadOnly,
+    /// Not at all. A thread follows whoever makes them, unless all is done inline.
+    ReadOnly { poller: Arc<Poller>, thread: Mutex<Option<JoinHandle<()>>> },
 }
 
 /// What opening found.
@@ -89,11 +92,11 @@ impl Engine {
     pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
         let rights = options.rights;
         let inline = options.inline;
-        let Opened { log, identity, recovery, writer, space, lock } =
+        let Opened { log, identity, recovery, writer, space, beside, lock } =
             opening::open(directory, options)?;
         let maintenance = Arc::new(Maintenance::new(Arc::clone(&log)));
         let changes = match writer {
-            None => Changes::ReadOnly,
+            None => follow(&log, inline),
             Some(writer) if inline => Changes::Inline(Box::new(Mutex::new(writer))),
             Some(writer) => start_threads(writer, &space, &maintenance),
         };
@@ -103,7 +106,7 @@ impl Engine {
             recovery,
             changes,
             maintenance,
-            beside: quipu_core::MemoryStore::new(),
+            beside,
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner), rights })
@@ -132,12 +135,63 @@ impl Engine {
 
     /// Whether this store takes no changes.
     pub(crate) fn is_read_only(&self) -> bool {
-        matches!(self.inner.changes, Changes::ReadOnly)
+        matches!(self.inner.changes, Changes::ReadOnly { .. })
+    }
+
+    /// Makes changes in one group, as the writer's thread does with those that wait for it: they
+    /// share batches and syncs. For simulations of a store that is open
+    /// [inline](OpenOptions::inline), where nothing ever waits.
+    #[doc(hidden)]
+    pub async fn change_together(
+        &self,
+        changes: Vec<Change>,
+    ) -> Vec<Result<Appended, AppendError>> {
+        let mut requests = Vec::new();
+        let mut answers = Vec::new();
+        for change in changes {
+            answers.push(self.request(change).map(|(request, answered)| {
+                requests.push(request);
+                answered
+            }));
+        }
+        let refused = self.inner.submit(requests);
+        let mut done = Vec::new();
+        for answered in answers {
+            done.push(match (answered, &refused) {
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(_)) => Err(AppendError::Closed),
+                (Ok(answered), Ok(())) => wait_for(answered).await,
+            });
+        }
+        done
+    }
+
+    /// A change on its way to the writer, and where its answer will come from.
+    fn request(&self, change: Change) -> Result<(Request, Answered), AppendError> {
+        let now = self.log().io.now();
+        validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
+        let size = match &change {
+            Change::Append(append) => append.size(),
+            Change::SetMetadata { metadata, .. } => metadata.len(),
+            Change::Delete { .. } | Change::Tombstone { .. } => 0,
+        };
+        let (reply, answered) = Reply::new();
+        Ok((Request { change, size, reply }, answered))
+    }
+
+    pub(crate) fn beside(&self) -> &Beside {
+        &self.inner.beside
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
     }
+}
+
+async fn wait_for(answered: Answered) -> Result<Appended, AppendError> {
+    answered.await.unwrap_or_else(|_dropped| {
+        Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
+    })
 }
 
 impl Drop for Inner {
@@ -167,21 +221,53 @@ impl Inner {
                 self.log.watermark.close();
                 writer.lock().unwrap_or_else(PoisonError::into_inner).write_floor()
             }
-            Changes::ReadOnly => {
+            Changes::ReadOnly { poller, thread } => {
+                poller.stop();
+                let mut thread = thread.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(thread) = thread.take() {
+                    // It changes nothing, so neither does a panic of its.
+                    let _panicked = thread.join();
+                }
                 self.log.watermark.close();
                 Ok(())
             }
         }
     }
 
-    fn change_inline(&self, writer: &Mutex<Writer>, request: Request) {
+    /// Hands requests to whoever makes changes.
+    fn submit(&self, requests: Vec<Request>) -> Result<(), AppendError> {
+        match &self.changes {
+            Changes::ReadOnly { .. } => Err(AppendError::ReadOnly),
+            Changes::Threads { queue, .. } => {
+                requests.into_iter().try_for_each(|request| queue.push(request))
+            }
+            Changes::Inline(writer) => {
+                self.change_inline(writer, requests);
+                Ok(())
+            }
+        }
+    }
+
+    fn change_inline(&self, writer: &Mutex<Writer>, requests: Vec<Request>) {
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.commit([request]);
+        writer.commit(requests);
         if self.log.health.is_open() {
             // What is derived is made again later.
             let _later = self.maintenance.work();
         }
     }
+}
+
+fn follow(log: &Arc<Log>, inline: bool) -> Changes {
+    let poller = Arc::new(Poller::default());
+    let thread = (!inline).then(|| {
+        let (poller, log) = (Arc::clone(&poller), Arc::clone(log));
+        std::thread::Builder::new()
+            .name("quipu-follower".to_owned())
+            .spawn(move || poller.run(&log))
+            .expect("the system can start a thread")
+    });
+    Changes::ReadOnly { poller, thread: Mutex::new(thread) }
 }
 
 fn start_threads(
@@ -257,23 +343,9 @@ impl EventStore for Engine {
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Appended, AppendError>> {
         Box::pin(async move {
-            let now = self.log().io.now();
-            validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
-            let size = match &change {
-                Change::Append(append) => append.size(),
-                Change::SetMetadata { metadata, .. } => metadata.len(),
-                Change::Delete { .. } | Change::Tombstone { .. } => 0,
-            };
-            let (reply, answered) = Reply::new();
-            let request = Request { change, size, reply };
-            match &self.inner.changes {
-                Changes::ReadOnly => return Err(AppendError::ReadOnly),
-                Changes::Threads { queue, .. } => queue.push(request)?,
-                Changes::Inline(writer) => self.inner.change_inline(writer, request),
-            }
-            answered.await.unwrap_or_else(|_dropped| {
-                Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
-            })
+            let (request, answered) = self.request(change)?;
+            self.inner.submit(vec![request])?;
+            wait_for(answered).await
         })
     }
 

@@ -40,8 +40,9 @@ pub trait Io: Send + Sync + fmt::Debug {
     /// Fills `bytes` by chance.
     fn randomize(&self, bytes: &mut [u8]);
 
-    /// Makes a directory and those above it that are missing. Its own entry and that of each new
-    /// directory above it is synced; an existing directory is fine.
+    /// Makes a directory and those above it that are missing; an existing directory is fine. On
+    /// `Ok` it survives a power loss, also where an earlier process made it, or one above it, and
+    /// died before it was synced.
     fn create_dir(&self, path: &Path) -> Result<()>;
 
     /// Makes a new, empty file for reading and writing. `AlreadyExists` if the name is taken.

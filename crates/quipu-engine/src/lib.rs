@@ -2,8 +2,11 @@
 
 pub mod io;
 
+mod backup;
+mod beside;
 mod engine;
 mod error;
+mod follower;
 mod format;
 mod index;
 mod layout;
@@ -28,6 +31,7 @@ mod walk;
 mod watermark;
 mod writer;
 
+pub use backup::{BackedUp, BackupError, RestoreError, Restored, restore, restore_with};
 pub use engine::{Engine, Recovery};
 pub use error::DiskError;
 pub use format::{Corrupt, FORMAT_VERSION};

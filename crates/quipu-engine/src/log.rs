@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use quipu_core::Revision;
 
 use crate::error::DiskError;
+use crate::follower::Follower;
 use crate::format::record::Record;
 use crate::index::{IdKey, Index, Key, KeyHasher};
 use crate::io::{File, Io};
@@ -34,6 +35,8 @@ pub(crate) struct Log {
     segments: RwLock<Segments>,
     /// The file that tells other processes how far the log is durable.
     pub(crate) watermark_file: Option<Arc<dyn File>>,
+    /// Where the store is open for reading only: what keeps up with the writer.
+    pub(crate) follower: Option<Follower>,
 }
 
 impl Log {
@@ -58,11 +61,17 @@ impl Log {
             scavenging: Mutex::new(()),
             segments: RwLock::new(segments),
             watermark_file,
+            follower: None,
         }
     }
 
-    /// How far readers see now.
+    /// How far readers see now. In a store that is open for reading only, what the writer made
+    /// durable before this call is part of it.
     pub(crate) fn frontier(&self) -> u64 {
+        if let Some(follower) = &self.follower {
+            // What cannot be followed is not shown; what was shown before is still whole.
+            let _stays_behind = follower.follow(self);
+        }
         self.watermark.get()
     }
 

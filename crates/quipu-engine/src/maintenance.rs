@@ -10,6 +10,7 @@ use quipu_core::StreamName;
 
 use crate::error::DiskError;
 use crate::index::Run;
+use crate::io::SeededBug;
 use crate::log::Log;
 use crate::lookup;
 
@@ -171,7 +172,16 @@ pub(crate) fn seal_with(
 /// files of the runs it takes the place of.
 fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
     let mut manifest = log.manifest();
-    let runs = log.index.runs_with(&run).iter().map(|run| run.name()).collect();
+    let runs = log.index.runs_with(&run);
+    if log.io.has_bug(SeededBug::RemoveBeforeManifest) {
+        let forgotten = log.index.runs().into_iter().filter(|old| {
+            runs.iter().all(|run| run.name() != old.name())
+        });
+        for old in forgotten {
+            let _stays = log.io.remove(old.path());
+        }
+    }
+    let runs = runs.iter().map(|run| run.name()).collect();
     manifest.change(|manifest| manifest.runs = runs)?;
     let replaced = log.index.install(run);
     drop(manifest);

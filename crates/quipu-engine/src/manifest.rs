@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::DiskError;
 use crate::format::manifest::{MANIFEST_SIZE_MAX, Manifest, ManifestError};
-use crate::io::Io;
+use crate::io::{Io, SeededBug};
 use crate::layout::Layout;
 
 /// What was found where a manifest should be.
@@ -102,6 +102,13 @@ impl ManifestFile {
             }
             Err(error) => return Err(DiskError::io("open", &path)(error)),
         };
+        if self.io.has_bug(SeededBug::OverwriteBothManifests) {
+            for other in self.layout.manifests() {
+                if let Ok(other) = self.io.open_writable(&other) {
+                    other.write_at(&manifest.encode(), 0).map_err(DiskError::io("write", &path))?;
+                }
+            }
+        }
         file.write_at(&manifest.encode(), 0).map_err(DiskError::io("write", &path))?;
         file.sync().map_err(DiskError::io("sync", &path))?;
         if is_new {

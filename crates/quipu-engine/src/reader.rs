@@ -13,7 +13,7 @@ use quipu_core::{
 };
 
 use crate::error::DiskError;
-use crate::format::batch::{BATCH_HEADER_SIZE, BATCH_MAGIC, padded};
+use crate::format::batch::{BATCH_MAGIC, padded};
 use crate::format::record::Record;
 use crate::index::{Cursor, Reader};
 use crate::log::Log;
@@ -405,12 +405,18 @@ pub(crate) fn read_stretch(
     let (segment, segment_last) = segments.find_stretch(first)?;
     let last = last.min(segment_last);
     let start = segment.offset_of(first)? as usize;
-    let bytes = segment.settled(start as u64 + 1)?;
+    // Up to the last record, not only the first: the bytes at hand may end between the two.
+    let bytes = segment.settled(u64::from(segment.offset_of(last)?) + 1)?;
     let mut spans = Vec::with_capacity(usize::try_from(last - first + 1).unwrap_or(0));
     let mut end = start;
     let mut position = first;
     while position <= last && end - start < BATCH_SIZE {
-        let offset = skip_batch_header(&bytes, end);
+        let offset = match end {
+            _ if position > first && may_be_batch(&bytes, end) => {
+                segment.offset_of(position)? as usize
+            }
+            _ => end,
+        };
         let record = Record::decode(bytes.get(offset..).unwrap_or_default(), segment.seed, position)
             .map_err(|reason| DiskError::corrupt(&segment.path, offset as u64, reason))?;
         if !record.is_stub() {
@@ -422,13 +428,9 @@ pub(crate) fn read_stretch(
     Ok((EventBatch::from_spans(bytes.slice(start..end), spans), position))
 }
 
-/// Where the record behind the one that ends at `end` begins: there, or behind a batch's head.
-///
-/// The head's first bytes, read as a record's size, are far beyond what a record may have.
-fn skip_batch_header(bytes: &[u8], end: usize) -> usize {
+/// Whether a batch's head seems to follow the record that ends at `end`. A record's checksum may
+/// look like one by chance, so the table of offsets has the last word.
+fn may_be_batch(bytes: &[u8], end: usize) -> bool {
     let aligned = padded(end);
-    match bytes.get(aligned..aligned + BATCH_MAGIC.len()) {
-        Some(magic) if *magic == BATCH_MAGIC => aligned + BATCH_HEADER_SIZE,
-        _ => end,
-    }
+    bytes.get(aligned..aligned + BATCH_MAGIC.len()).is_some_and(|magic| *magic == BATCH_MAGIC)
 }

@@ -11,7 +11,7 @@ use crate::error::DiskError;
 use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader};
 use crate::format::record::Record;
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
-use crate::io::{File, Io};
+use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
 use crate::walk::{Batch, Place};
 
@@ -255,7 +255,10 @@ impl Segment {
 
     /// Writes the table of a segment that is full now, so that opening need not walk it.
     pub(crate) fn write_offsets_file(&self, layout: &Layout) -> Result<(), DiskError> {
-        let (offsets, end) = self.compute_offsets()?;
+        let (mut offsets, end) = self.compute_offsets()?;
+        if self.io.has_bug(SeededBug::LoseLastOfSegment) {
+            offsets.pop();
+        }
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         let table = self.offsets_header(end, offsets.len() as u64).encode(&offsets);
         let path = &self.offsets_path;
@@ -267,6 +270,18 @@ impl Segment {
         // From here on the table is read from its file: the heap is for the active segment.
         *self.offsets.write().unwrap_or_else(PoisonError::into_inner) = Offsets::Unread;
         Ok(())
+    }
+
+    /// Gives back the memory for the offsets of a segment that another process filled, once it has
+    /// written the table of them.
+    pub(crate) fn settle_offsets(&self) {
+        if !self.is_growing() {
+            return;
+        }
+        if let Some(table) = self.read_offsets_file() {
+            let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
+            *offsets = Offsets::Table(table);
+        }
     }
 
     /// Whether the offsets are in memory only.

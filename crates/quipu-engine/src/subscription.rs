@@ -49,7 +49,7 @@ enum Place {
 
 impl LogSubscription {
     pub(crate) fn begin(log: Arc<Log>, to: Subscribe) -> Result<Self, SubscribeError> {
-        let upto = log.watermark.get();
+        let upto = log.frontier();
         let place = match to {
             Subscribe::Stream { stream, from } => {
                 let next = match from {
@@ -81,7 +81,7 @@ impl LogSubscription {
 
     /// What is to be delivered at once; nothing where the subscription has to wait.
     fn pull(&mut self) -> Result<Option<Delivery>, SubscribeError> {
-        let upto = self.log.watermark.get();
+        let upto = self.log.frontier();
         if self.is_caught_up && self.place.is_behind(upto) {
             self.is_caught_up = false;
             return Ok(Some(Delivery::FellBehind));

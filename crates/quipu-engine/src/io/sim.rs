@@ -9,7 +9,8 @@
 //!   of two changes to different names the later one may be kept and the earlier one lost. A
 //!   rename is kept whole or lost whole.
 //! - A sync that fails writes some sectors and gives the others up: reads go on to show them, no
-//!   later sync writes them.
+//!   later sync writes them. Of a failed sync of a directory the same is true for as long as the
+//!   process lives.
 //! - A process that dies loses nothing, and makes nothing durable.
 //!
 //! ```
@@ -296,7 +297,9 @@ impl Io for SimDisk {
 
     fn create_dir(&self, path: &Path) -> Result<()> {
         let above = parent(path);
-        if above != path && self.state().names.get(above).is_none() {
+        // As the system's: a directory that is there may be one that a dead process did not sync.
+        let is_missing = self.state().names.get(path).is_none();
+        if is_missing && above.parent().is_some() {
             self.create_dir(above)?;
         }
         let mut state = self.state();
@@ -304,7 +307,7 @@ impl Io for SimDisk {
         turn.go()?;
         match state.names.add(path, Node::Directory) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                state.names.directory(path)?
+                state.names.directory(path)?;
             }
             other => other?,
         }

@@ -69,9 +69,8 @@ impl Io for SystemIo {
     fn create_dir(&self, path: &Path) -> Result<()> {
         let parent = parent(path);
         if !path.is_dir() {
-            if let Some(parent) = parent.as_deref()
-                && !parent.is_dir()
-            {
+            // Also where it is there already: see below.
+            if let Some(parent) = parent.as_deref() {
                 self.create_dir(parent)?;
             }
             match fs::create_dir(path) {

@@ -117,12 +117,12 @@ fn bytes_stay_readable_while_the_file_grows(io: &dyn Io, dir: &Path) {
     file.write_at(&[1; 5_000], 0).unwrap();
     let before = file.bytes(4_000..5_000).unwrap();
 
-    file.write_at(&[2; 50_000], 5_000).unwrap();
-    let after = file.bytes(4_999..55_000).unwrap();
+    file.write_at(&[2; 10_000], 5_000).unwrap();
+    let after = file.bytes(4_999..15_000).unwrap();
 
     assert_eq!(before, [1; 1_000].as_slice());
     assert_eq!(after[0], 1);
-    assert_eq!(&after[1..], [2; 50_000]);
+    assert_eq!(&after[1..], [2; 10_000]);
 }
 
 fn bytes_outlive_the_file(io: &dyn Io, dir: &Path) {

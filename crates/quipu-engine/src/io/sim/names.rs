@@ -31,6 +31,22 @@ impl Change {
         [Some(first), second].into_iter().flatten().map(PathBuf::as_path)
     }
 
+    /// Follows the directory `from`, whose name becomes `to`.
+    fn move_below(&mut self, from: &Path, to: &Path) {
+        let follow = |path: &mut PathBuf| {
+            if path != from && path.starts_with(from) {
+                *path = moved(path, from, to);
+            }
+        };
+        match self {
+            Self::Add { path, .. } | Self::Remove { path } => follow(path),
+            Self::Rename { from, to, .. } => {
+                follow(from);
+                follow(to);
+            }
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
             Self::Add { path, node } => {
@@ -41,6 +57,12 @@ impl Change {
                     names.remove(from);
                 }
                 names.insert(to.clone(), *node);
+                if *node == Node::Directory {
+                    let below = names.extract_if(.., |path, _| path.starts_with(from));
+                    let below: Vec<_> =
+                        below.map(|(path, node)| (moved(&path, from, to), node)).collect();
+                    names.extend(below);
+                }
             }
             Self::Remove { path } => {
                 names.remove(path);
@@ -57,7 +79,15 @@ pub(super) struct Names {
     /// What processes see.
     current: BTreeMap<PathBuf, Node>,
     /// How one becomes the other, in order.
-    pending: Vec<Change>,
+    pending: Vec<Pending>,
+}
+
+/// A change that no sync has made durable.
+#[derive(Clone, Debug)]
+struct Pending {
+    change: Change,
+    /// A sync failed over it: the process that called it gets it synced no more.
+    is_given_up: bool,
 }
 
 impl Names {
@@ -97,12 +127,26 @@ impl Names {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let node = Node::File(self.file(from)?);
+        let node = self.get(from).ok_or(ErrorKind::NotFound)?;
         self.directory(parent(to))?;
-        if self.get(to) == Some(Node::Directory) {
-            return Err(ErrorKind::IsADirectory.into());
+        match (node, self.get(to)) {
+            (Node::File(_), Some(Node::Directory)) => return Err(ErrorKind::IsADirectory.into()),
+            (Node::Directory, Some(Node::File(_))) => return Err(ErrorKind::NotADirectory.into()),
+            (Node::Directory, _) if to != from && to.starts_with(from) => {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            (Node::Directory, Some(Node::Directory)) if !self.list(to)?.is_empty() => {
+                return Err(ErrorKind::DirectoryNotEmpty.into());
+            }
+            _ => {}
         }
         if from != to {
+            if node == Node::Directory {
+                // What is in it moves along, durable or not.
+                for Pending { change, .. } in &mut self.pending {
+                    change.move_below(from, to);
+                }
+            }
             self.change(Change::Rename { from: from.to_path_buf(), to: to.to_path_buf(), node });
         }
         Ok(())
@@ -116,7 +160,7 @@ impl Names {
 
     fn change(&mut self, change: Change) {
         change.apply(&mut self.current);
-        self.pending.push(change);
+        self.pending.push(Pending { change, is_given_up: false });
     }
 
     pub(super) fn list(&self, directory: &Path) -> Result<Vec<String>> {
@@ -141,7 +185,7 @@ impl Names {
 
     /// The files that have a name, or may have one again after a crash.
     pub(super) fn in_use(&self) -> BTreeSet<u64> {
-        let pending = self.pending.iter().filter_map(|change| match change {
+        let pending = self.pending.iter().filter_map(|pending| match &pending.change {
             Change::Add { node, .. } | Change::Rename { node, .. } => Some(node),
             Change::Remove { .. } => None,
         });
@@ -155,34 +199,54 @@ impl Names {
     }
 
     pub(super) fn sync(&mut self, directory: &Path) {
-        for change in self.take_pending(directory) {
+        let mut concerned = self.concerned(directory).into_iter();
+        let synced = self
+            .pending
+            .extract_if(.., |pending| concerned.next().unwrap_or(false) && !pending.is_given_up);
+        for Pending { change, .. } in synced {
             change.apply(&mut self.durable);
         }
     }
 
-    /// A sync that fails: some of the changes, from the first on, are durable. Nothing will ever
-    /// make the others so, although processes see them.
+    /// A sync that fails: some of the changes, from the first on, are durable. The others will not
+    /// be for as long as the process lives, although it sees them. File systems stop working after
+    /// such an error; when they work again, for another process, they know what was not written.
     pub(super) fn fail_sync(&mut self, directory: &Path, fates: &mut Fates) {
-        let taken = self.take_pending(directory);
-        for change in taken.iter().take_while(|_| fates.is_kept()) {
+        let mut concerned = self.concerned(directory).into_iter();
+        let mut is_failed = false;
+        let synced = self.pending.extract_if(.., |pending| {
+            if !concerned.next().unwrap_or(false) {
+                return false;
+            }
+            is_failed |= pending.is_given_up || !fates.is_kept();
+            pending.is_given_up = is_failed;
+            !is_failed
+        });
+        for Pending { change, .. } in synced {
             change.apply(&mut self.durable);
         }
     }
 
-    /// Takes what a sync of `directory` makes durable: its changes, and the earlier ones elsewhere
+    /// Another process begins.
+    pub(super) fn restart(&mut self) {
+        for pending in &mut self.pending {
+            pending.is_given_up = false;
+        }
+    }
+
+    /// Which changes a sync of `directory` makes durable: its own, and the earlier ones elsewhere
     /// that concern the same names.
-    fn take_pending(&mut self, directory: &Path) -> Vec<Change> {
-        let mut concerned = BTreeSet::new();
-        let mut taken = vec![false; self.pending.len()];
-        for (change, taken) in self.pending.iter().zip(&mut taken).rev() {
-            *taken =
-                change.paths().any(|path| parent(path) == directory || concerned.contains(path));
-            if *taken {
-                concerned.extend(change.paths());
+    fn concerned(&self, directory: &Path) -> Vec<bool> {
+        let mut names = BTreeSet::new();
+        let mut concerned = vec![false; self.pending.len()];
+        for (Pending { change, .. }, concerned) in self.pending.iter().zip(&mut concerned).rev() {
+            *concerned =
+                change.paths().any(|path| parent(path) == directory || names.contains(path));
+            if *concerned {
+                names.extend(change.paths());
             }
         }
-        let mut taken = taken.into_iter();
-        self.pending.extract_if(.., |_| taken.next().unwrap_or(false)).collect()
+        concerned
     }
 
     /// How many things a crash would decide on.
@@ -197,7 +261,7 @@ impl Names {
         }
         let order = fates.name_order();
         let mut lost: BTreeSet<PathBuf> = BTreeSet::new();
-        for change in self.pending.drain(..) {
+        for Pending { change, .. } in self.pending.drain(..) {
             // What a later change depends on must not be lost before it.
             let key = |path: &Path| match order {
                 NameOrder::Journal => PathBuf::new(),
@@ -222,6 +286,11 @@ impl Names {
         self.current.clone_from(&reachable);
         self.durable = reachable;
     }
+}
+
+/// A path below `from` after `from` became `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    path.strip_prefix(from).map_or_else(|_| path.to_path_buf(), |rest| to.join(rest))
 }
 
 /// Roots are always there: that of absolute paths and that of relative ones.

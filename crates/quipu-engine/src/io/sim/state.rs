@@ -257,6 +257,7 @@ impl State {
             file.openers = 0;
         }
         self.locks.clear();
+        self.names.restart();
         self.collect_garbage();
         self.calls = 0;
         self.faults.clear();

@@ -72,7 +72,7 @@ fn a_random_crash_keeps_loses_and_tears_sectors() {
         let found = disk.crash(CrashPolicy::Random(seed)).contents(&path("a")).unwrap();
 
         for sector in found.chunks(512) {
-            match sector.iter().filter(|byte| **byte == 2).count() {
+            match sector.iter().map(|byte| usize::from(*byte == 2)).sum() {
                 0 => lost += 1,
                 512 => kept += 1,
                 _ => torn += 1,
@@ -426,4 +426,44 @@ fn the_same_seed_gives_the_same_disk() {
 
     assert_eq!(calls, ["sync /dir/a"]);
     assert_eq!(run(), (calls, contents));
+}
+
+/// A process dies between the two steps of making a directory, and the next one finds it made.
+#[test]
+fn a_directory_survives_although_the_process_that_made_it_died() {
+    for seed in 0..20 {
+        for call in 1..=4 {
+            let disk = SimDisk::new(seed);
+            disk.crash_at(call);
+            disk.create_dir(Path::new("/a/b")).unwrap_err();
+
+            let disk = disk.process_death();
+            disk.create_dir(Path::new("/a/b")).unwrap();
+            let found = disk.crash(CrashPolicy::LoseAll);
+
+            assert_eq!(found.list(Path::new("/a")).unwrap(), ["b"], "seed {seed}, call {call}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_a_failed_sync_gave_up_is_synced_by_another_process_only() {
+    let [mut lost, mut kept] = [0; 2];
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        disk.create(Path::new("/a")).unwrap();
+        disk.fail_at(disk.calls() + 1, Fault::Device);
+        disk.sync_dir(Path::new("/")).unwrap_err();
+        disk.sync_dir(Path::new("/")).unwrap();
+
+        if disk.fork().crash(CrashPolicy::LoseAll).files().is_empty() {
+            lost += 1;
+        } else {
+            kept += 1;
+        }
+        let disk = disk.process_death();
+        disk.sync_dir(Path::new("/")).unwrap();
+        assert_eq!(disk.crash(CrashPolicy::LoseAll).files(), [Path::new("/a")], "seed {seed}");
+    }
+    assert!(lost > 5 && kept > 5, "{lost} lost, {kept} kept");
 }
