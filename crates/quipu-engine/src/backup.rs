@@ -215,8 +215,8 @@ pub fn restore_with(
         Copier::new(Arc::clone(&io), &temporary, progress).copy(source)?;
     let frontier = Position::new(manifest.floor.position);
     manifest.lives.begin(frontier);
-    let beside = side::export_from(&io, directory, &backup).map_err(RestoreError::Beside)?;
-    side::import(&io, &temporary, &manifest, &beside).map_err(RestoreError::Beside)?;
+    side::carry(&io, (directory, &backup), (&temporary, &manifest))
+        .map_err(RestoreError::Beside)?;
     let identity = LogIdentity {
         log: manifest.log,
         incarnation: manifest.lives.current(),

@@ -53,6 +53,7 @@ mod tests;
 pub use error::BesideError;
 
 use registry::RegistryFiles;
+pub(crate) use side_store::FILE_NAME;
 use side_store::SideStore;
 
 /// Keeps what belongs to a log but is not in it.

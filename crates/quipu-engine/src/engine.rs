@@ -100,15 +100,7 @@ impl Engine {
             Some(writer) if inline => Changes::Inline(Box::new(Mutex::new(writer))),
             Some(writer) => start_threads(writer, &space, &maintenance),
         };
-        let inner = Inner {
-            log,
-            identity,
-            recovery,
-            changes,
-            maintenance,
-            beside,
-            _lock: lock,
-        };
+        let inner = Inner { log, identity, recovery, changes, maintenance, beside, _lock: lock };
         Ok(Self { inner: Arc::new(inner), rights })
     }
 

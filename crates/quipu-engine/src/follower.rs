@@ -176,8 +176,7 @@ impl State {
         let mut keys = Vec::new();
         let mut entries = Vec::with_capacity(offsets.capacity());
         for record in batch.records() {
-            let corrupt =
-                |reason| DiskError::corrupt(&segment.path, self.place.offset, reason);
+            let corrupt = |reason| DiskError::corrupt(&segment.path, self.place.offset, reason);
             let (offset, record) = record.map_err(corrupt)?;
             let id = keys_of(log.hasher, &record, &mut keys);
             offsets.push(offset);

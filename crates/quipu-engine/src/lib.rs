@@ -1,5 +1,7 @@
 //! The embedded event store.
 
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod io;
 
 mod backup;
@@ -13,8 +15,8 @@ mod layout;
 mod listing;
 mod log;
 mod lookup;
-mod manifest;
 mod maintenance;
+mod manifest;
 mod opening;
 mod options;
 mod progress;

@@ -111,7 +111,9 @@ pub(crate) fn open_as(
         Access::Read => None,
     };
     let manifest = match ManifestFile::read(&io, &layout)? {
-        manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
+        manifest::Found::Manifest(manifest) => {
+            ManifestFile::new(Arc::clone(&io), layout.clone(), manifest)
+        }
         manifest::Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
             return Err(OpenError::NewerFormat { directory, found, known });
@@ -245,14 +247,8 @@ fn open_log(
         incarnation: manifest.get().lives.current(),
         name: manifest.get().name.clone(),
     };
-    let mut log = Log::new(
-        Arc::clone(&io),
-        layout.clone(),
-        manifest,
-        index,
-        found.segments,
-        watermark_file,
-    );
+    let mut log =
+        Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last);
     let indexed_count = index_rest(&log, last, access, progress)?;
     let recovery = Recovery {
@@ -285,14 +281,11 @@ fn open_log(
 }
 
 /// Writes down where the log ends, so that damage before it is told from a torn batch.
-fn keep_floor(
-    manifest: &mut ManifestFile,
-    tip: &Tip,
-    segment_size: u64,
-) -> Result<(), DiskError> {
-    let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
-        recovery::floor_at(segment.number(), &tip.place)
-    });
+fn keep_floor(manifest: &mut ManifestFile, tip: &Tip, segment_size: u64) -> Result<(), DiskError> {
+    let floor = tip
+        .segment
+        .as_ref()
+        .map_or_else(Floor::default, |segment| recovery::floor_at(segment.number(), &tip.place));
     if floor == manifest.get().floor && segment_size == manifest.get().segment_size {
         return Ok(());
     }
@@ -391,7 +384,8 @@ fn index_rest(
     let name_at = |position| name_at(log, &survivors, position);
     let mut keys = Vec::new();
     for position in first..=last {
-        let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
+        let id =
+            segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
             seal_with(log, name_at)?;

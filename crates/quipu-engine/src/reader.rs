@@ -85,8 +85,7 @@ impl Log {
     ) -> Result<(StreamState, Picked), ReadError> {
         let moment = self.moment(read.as_of)?;
         let reader = self.index.reader(moment.upto);
-        let facts =
-            lookup::facts(&**self, &reader, self.hasher, &read.stream).map_err(storage)?;
+        let facts = lookup::facts(&**self, &reader, self.hasher, &read.stream).map_err(storage)?;
         let state = facts.state();
         let mut picked = Picked::nothing(Arc::clone(self));
         if let StreamState::Live { last } = state {
@@ -417,8 +416,9 @@ pub(crate) fn read_stretch(
             }
             _ => end,
         };
-        let record = Record::decode(bytes.get(offset..).unwrap_or_default(), segment.seed, position)
-            .map_err(|reason| DiskError::corrupt(&segment.path, offset as u64, reason))?;
+        let record =
+            Record::decode(bytes.get(offset..).unwrap_or_default(), segment.seed, position)
+                .map_err(|reason| DiskError::corrupt(&segment.path, offset as u64, reason))?;
         if !record.is_stub() {
             spans.push(record.span(offset - start));
         }

@@ -67,7 +67,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Reads the batch at `place` of a segment, with which `head` begins.
-    pub(crate) fn read_first(head: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
+    pub(crate) fn read_first(
+        head: &'a [u8],
+        seed: u32,
+        place: Place,
+    ) -> Result<Self, &'static str> {
         let (header, crc) = BatchHeader::decode(head, seed)?;
         if header.sequence != place.sequence {
             return Err("the batch is out of sequence");

@@ -18,7 +18,7 @@ use crate::segment::{Segment, Segments};
 use crate::walk::Place;
 
 /// Bytes that are written at once.
-const CHUNK_SIZE: usize = 1 << 20;
+pub(super) const CHUNK_SIZE: usize = 1 << 20;
 
 /// A log as it is to be copied.
 #[derive(Debug)]
@@ -115,8 +115,7 @@ impl<'a> Copier<'a> {
         let mut offsets = Vec::new();
         while let Some(batch) = segment.batch_at(&bytes, place)? {
             for record in batch.records() {
-                let corrupt =
-                    |at, reason| DiskError::corrupt(&segment.path, at, reason);
+                let corrupt = |at, reason| DiskError::corrupt(&segment.path, at, reason);
                 let (offset, record) = record.map_err(|reason| corrupt(place.offset, reason))?;
                 Record::decode(record.bytes(), segment.seed, record.position())
                     .map_err(|reason| corrupt(u64::from(offset), reason))?;

@@ -9,7 +9,9 @@ use std::thread::Thread;
 use bytes::Bytes;
 use quipu_core::{Position, StorageError};
 
-use crate::beside::{Access, Beside, BesideOptions};
+use super::copy::CHUNK_SIZE;
+use crate::beside::{Access, Beside, BesideError, BesideOptions, FILE_NAME};
+use crate::error::DiskError;
 use crate::format::manifest::Manifest;
 use crate::io::Io;
 use crate::layout::Layout;
@@ -19,13 +21,41 @@ pub(super) fn export(beside: &Beside) -> Result<Bytes, StorageError> {
     Ok(wait_for(beside.export())?)
 }
 
-/// All there is beside the log of a store that is not open.
-pub(super) fn export_from(
+/// Carries all there is beside the log of a store that nobody writes to over to a store in the
+/// making.
+pub(super) fn carry(
     io: &Arc<dyn Io>,
-    directory: &Path,
-    manifest: &Manifest,
-) -> Result<Bytes, StorageError> {
-    export(&open(io, directory, manifest, Access::ReadOnly))
+    from: (&Path, &Manifest),
+    to: (&Path, &Manifest),
+) -> Result<(), StorageError> {
+    let beside = open(io, from.0, from.1, Access::ReadOnly);
+    match wait_for(beside.export()) {
+        Ok(exported) => import(io, to.0, to.1, &exported),
+        // Too large to be looked at in memory. Nobody writes to it, so its bytes are of one commit.
+        Err(BesideError::TooLarge { .. }) => Ok(copy_file(&**io, from.0, to.0)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn copy_file(io: &dyn Io, from: &Path, to: &Path) -> Result<(), DiskError> {
+    let source = Layout::new(from).beside().join(FILE_NAME);
+    let directory = Layout::new(to).beside();
+    let dest = directory.join(FILE_NAME);
+    let file = io.open(&source).map_err(DiskError::io("open", &source))?;
+    let size = file.size().map_err(DiskError::io("read", &source))?;
+    io.create_dir(&directory).map_err(DiskError::io("create", &directory))?;
+    let copy = io.create(&dest).map_err(DiskError::io("create", &dest))?;
+    let mut chunk = vec![0; CHUNK_SIZE];
+    let mut offset = 0;
+    while offset < size {
+        let count = usize::try_from(size - offset).unwrap_or(usize::MAX).min(CHUNK_SIZE);
+        let bytes = &mut chunk[..count];
+        file.read_at(bytes, offset).map_err(DiskError::io("read", &source))?;
+        copy.write_at(bytes, offset).map_err(DiskError::io("write", &dest))?;
+        offset += count as u64;
+    }
+    copy.sync().map_err(DiskError::io("sync", &dest))?;
+    io.sync_dir(&directory).map_err(DiskError::io("sync", &directory))
 }
 
 /// Puts what was exported beside the log of a store in the making.

@@ -137,11 +137,7 @@ pub(crate) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Reads the record of `position` at the start of `bytes`, and checks it.
-    pub(crate) fn decode(
-        bytes: &'a [u8],
-        seed: u32,
-        position: u64,
-    ) -> Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: &'a [u8], seed: u32, position: u64) -> Result<Self, &'static str> {
         let record = Self::decode_unchecked(bytes, position)?;
         let crc = record_checksum(seed, position, &record.bytes[CHECKED_FROM..]);
         if u32_at(bytes, 4) != Some(crc) {

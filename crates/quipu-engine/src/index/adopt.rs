@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Index;
 use super::error::IndexError;
 use super::key::{IdKey, Key};
 use super::run::Run;
 use super::source::{SharedTail, Sources};
 use super::tail::Tail;
-use super::Index;
 
 impl Index {
     /// Uses `runs`, oldest first and each beginning where the one before ends, in place of the runs

@@ -155,8 +155,7 @@ fn waiting_for_a_position_ends_when_the_writer_gets_there() {
     let reader = reader(directory.path());
 
     std::thread::scope(|scope| {
-        let waiting =
-            scope.spawn(|| block_on(reader.wait_visible(Position::new(5))));
+        let waiting = scope.spawn(|| block_on(reader.wait_visible(Position::new(5))));
         for number in 0..5 {
             append(&writer, number);
         }
