@@ -1,7 +1,7 @@
 //! What writer, readers and maintenance share.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use quipu_core::Revision;
 
@@ -97,6 +97,15 @@ impl Log {
     /// Keeps others from putting files in place of a segment's, or beside it.
     pub(crate) fn segment_files(&self) -> MutexGuard<'_, ()> {
         self.segment_files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what [`segment_files`](Self::segment_files) does, unless somebody else does so.
+    pub(crate) fn try_segment_files(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.segment_files.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Looks at the record of a durable position.

@@ -141,7 +141,10 @@ impl Maintenance {
 
     /// Writes the table of a segment that is full and has none.
     fn write_offsets(&self) -> Result<bool, DiskError> {
-        let _files = self.log.segment_files();
+        // Scavenging holds this for as long as it takes to write a segment. Runs must not wait for
+        // that, since the writer waits for them; the table is made when there is next something to
+        // do.
+        let Some(_files) = self.log.try_segment_files() else { return Ok(false) };
         let segments = self.log.segments();
         let mut full = segments.iter().rev().skip(1);
         let Some(segment) = full.find(|segment| segment.is_growing()) else { return Ok(false) };

@@ -1,5 +1,7 @@
 //! The engine, seen from outside.
 
+#![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
+
 mod backup;
 mod basics;
 mod contract;

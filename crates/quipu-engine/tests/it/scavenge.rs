@@ -35,7 +35,7 @@ fn store(disk: &SimDisk) -> Engine {
     set_metadata(&engine, "aged-1", r#"{"$maxAge":60}"#);
     block_on(engine.delete(stream("gone-1"), ExpectedRevision::Any)).unwrap();
     block_on(engine.tombstone(stream("lost-1"), ExpectedRevision::Any)).unwrap();
-    disk.advance(Duration::from_secs(3_600));
+    disk.advance(Duration::from_hours(1));
     for number in 100..130 {
         append(&engine, "all-1", number, 500);
     }

@@ -47,7 +47,7 @@ fn a_whole_store_has_no_damage_and_is_counted() {
     let mut steps = Vec::new();
     let mut damage = Vec::new();
     let verified = quipu_engine::verify_with(
-        Arc::new(disk.clone()),
+        Arc::new(disk),
         Path::new(ROOT),
         &mut |found| damage.push(found),
         &mut |progress| steps.push(progress),
@@ -288,6 +288,7 @@ fn a_flipped_bit_of_a_scavenged_store_is_reported_or_harmless() {
     flip_bits(&disk, 601);
 }
 
+#[expect(clippy::print_stdout, reason = "how many bits were flipped is worth knowing")]
 fn flip_bits(disk: &SimDisk, step: u64) {
     let step = if std::env::var_os("QUIPU_TORTURE").is_some() { 1 } else { step };
     let expected = try_read(&disk.fork()).unwrap();
