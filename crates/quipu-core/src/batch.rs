@@ -339,3 +339,6 @@ impl<'a> Iterator for TagIter<'a> {
         Some(std::str::from_utf8(tag).expect("stores give only valid spans"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,7 +237,7 @@ pub fn restore_with(
 /// What there is to restore.
 fn open_source(io: &Arc<dyn Io>, directory: &Path) -> Result<Source, RestoreError> {
     let layout = Layout::new(directory);
-    let manifest = match ManifestFile::read(io, &layout)? {
+    let manifest = match ManifestFile::read(io, &layout, Access::Read)? {
         Found::Manifest(manifest) => manifest,
         Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);

@@ -24,7 +24,7 @@ use crate::options::{OpenError, OpenOptions};
 use crate::reader::storage;
 use crate::space::Space;
 use crate::subscription::LogSubscription;
-use crate::writer::{Arrival, Queue, Reply, Request, Writer};
+use crate::writer::{Answered, Arrival, Queue, Reply, Request, Writer};
 
 /// How long after the last change the durable floor is written to the manifest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -125,15 +125,65 @@ impl Engine {
         self.inner.close().map_err(StorageError::from)
     }
 
+    /// Whether this store takes no changes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self.inner.changes, Changes::ReadOnly { .. })
+    }
+
+    /// Makes changes in one group, as the writer's thread does with those that wait for it: they
+    /// share batches and syncs. For simulations of a store that is open
+    /// [inline](OpenOptions::inline), where nothing ever waits.
+    #[doc(hidden)]
+    pub async fn change_together(
+        &self,
+        changes: Vec<Change>,
+    ) -> Vec<Result<Appended, AppendError>> {
+        let mut requests = Vec::new();
+        let mut answers = Vec::new();
+        for change in changes {
+            answers.push(self.request(change).map(|(request, answered)| {
+                requests.push(request);
+                answered
+            }));
+        }
+        let refused = self.inner.submit(requests);
+        let mut done = Vec::new();
+        for answered in answers {
+            done.push(match (answered, &refused) {
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(_)) => Err(AppendError::Closed),
+                (Ok(answered), Ok(())) => wait_for(answered).await,
+            });
+        }
+        done
+    }
+
+    /// A change on its way to the writer, and where its answer will come from.
+    fn request(&self, change: Change) -> Result<(Request, Answered), AppendError> {
+        let now = self.log().io.now();
+        validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
+        let size = match &change {
+            Change::Append(append) => append.size(),
+            Change::SetMetadata { metadata, .. } => metadata.len(),
+            Change::Delete { .. } | Change::Tombstone { .. } => 0,
+        };
+        let (reply, answered) = Reply::new();
+        Ok((Request { change, size, reply }, answered))
+    }
+
+    pub(crate) fn beside(&self) -> &Beside {
+        &self.inner.beside
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
     }
 }
 
-impl Engine {
-    pub(crate) fn beside(&self) -> &Beside {
-        &self.inner.beside
-    }
+async fn wait_for(answered: Answered) -> Result<Appended, AppendError> {
+    answered.await.unwrap_or_else(|_dropped| {
+        Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
+    })
 }
 
 impl Drop for Inner {
@@ -176,9 +226,23 @@ impl Inner {
         }
     }
 
-    fn change_inline(&self, writer: &Mutex<Writer>, request: Request) {
+    /// Hands requests to whoever makes changes.
+    fn submit(&self, requests: Vec<Request>) -> Result<(), AppendError> {
+        match &self.changes {
+            Changes::ReadOnly { .. } => Err(AppendError::ReadOnly),
+            Changes::Threads { queue, .. } => {
+                requests.into_iter().try_for_each(|request| queue.push(request))
+            }
+            Changes::Inline(writer) => {
+                self.change_inline(writer, requests);
+                Ok(())
+            }
+        }
+    }
+
+    fn change_inline(&self, writer: &Mutex<Writer>, requests: Vec<Request>) {
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.commit([request]);
+        writer.commit(requests);
         if self.log.health.is_open() {
             // What is derived is made again later.
             let _later = self.maintenance.work();
@@ -271,23 +335,9 @@ impl EventStore for Engine {
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Appended, AppendError>> {
         Box::pin(async move {
-            let now = self.log().io.now();
-            validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
-            let size = match &change {
-                Change::Append(append) => append.size(),
-                Change::SetMetadata { metadata, .. } => metadata.len(),
-                Change::Delete { .. } | Change::Tombstone { .. } => 0,
-            };
-            let (reply, answered) = Reply::new();
-            let request = Request { change, size, reply };
-            match &self.inner.changes {
-                Changes::ReadOnly { .. } => return Err(AppendError::ReadOnly),
-                Changes::Threads { queue, .. } => queue.push(request)?,
-                Changes::Inline(writer) => self.inner.change_inline(writer, request),
-            }
-            answered.await.unwrap_or_else(|_dropped| {
-                Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
-            })
+            let (request, answered) = self.request(change)?;
+            self.inner.submit(vec![request])?;
+            wait_for(answered).await
         })
     }
 

@@ -265,7 +265,7 @@ fn open_segment(log: &Log, number: u64) -> Result<(Arc<dyn File>, u32), DiskErro
 
 /// Reads the manifest that the writer has by now.
 fn read_manifest(log: &Log) -> Result<(), DiskError> {
-    if let Found::Manifest(manifest) = ManifestFile::read(&log.io, &log.layout)? {
+    if let Found::Manifest(manifest) = ManifestFile::read(&log.io, &log.layout, Access::Read)? {
         let mut own = log.manifest();
         if manifest.log == own.get().log && manifest.generation > own.get().generation {
             *own = ManifestFile::new(Arc::clone(&log.io), log.layout.clone(), manifest);

@@ -46,19 +46,15 @@ pub(crate) use self::cursor::Cursor;
 pub(crate) use self::error::IndexError;
 pub(crate) use self::key::{IdKey, Key, KeyHasher};
 pub(crate) use self::merge::plan_merge;
-pub(crate) use self::reader::{IdCandidates, Reader};
+pub(crate) use self::reader::Reader;
 pub(crate) use self::run::Run;
-pub(crate) use self::wanted::Wanted;
-pub(crate) use crate::format::run::{Header as RunHeader, Origin, RunName};
+pub(crate) use crate::format::run::{Header as RunHeader, Origin};
 
 use self::error::Result;
 use self::source::{SharedTail, Sources};
 use self::tail::Tail;
 use crate::format::run::{EVENT_COUNT_MAX, Header};
 use crate::io::Io;
-
-/// How many events go into a tail, unless an option says otherwise.
-pub(crate) const RUN_EVENT_COUNT: u32 = 131_072;
 
 /// The index of one log.
 ///
@@ -68,8 +64,7 @@ pub(crate) struct Index {
     origin: Origin,
     run_event_count: u32,
     /// The lock guards which sources there are. Under it sources are added and swapped, never
-    /// read or written; the lock of the last tail is taken under it, by `push` and `freeze_if_full`
-    /// only.
+    /// read or written; the lock of the last tail is taken under it, by the writer only.
     sources: RwLock<Arc<Sources>>,
 }
 
@@ -98,7 +93,7 @@ impl Index {
             }
             next = run.name().last + 1;
         }
-        let tails = vec![SharedTail::new(Tail::new(next, 0))];
+        let tails = vec![SharedTail::new(Tail::new(next))];
         let sources = RwLock::new(Arc::new(Sources { runs, tails }));
         Ok(Self { origin, run_event_count, sources })
     }
@@ -115,27 +110,27 @@ impl Index {
         tail.first() + u64::from(tail.event_count())
     }
 
-    /// Adds the next event of the log and returns its position. Only the writer calls this.
+    /// Adds the next event of the log and returns its position. A tail that this makes full is
+    /// frozen. Only the writer calls this.
     pub(crate) fn push(&self, keys: &[Key], id: IdKey) -> u64 {
-        self.freeze_if_full();
-        active(&self.snapshot()).push(keys, id)
+        let position = {
+            let sources = self.snapshot();
+            let tail = active(&sources);
+            let position = tail.push(keys, id);
+            if position - tail.first() + 1 < u64::from(self.run_event_count) {
+                return position;
+            }
+            position
+        };
+        self.freeze();
+        position
     }
 
-    /// Freezes the last tail and begins another if it is full; `push` does that too. Only the
-    /// writer calls this.
-    pub(crate) fn freeze_if_full(&self) -> bool {
-        let next = {
-            let sources = self.snapshot();
-            let tail = active(&sources).read();
-            if tail.event_count() < self.run_event_count {
-                return false;
-            }
-            // The next tail is likely to have as many keys. Having the room at once spares the
-            // writer the pauses in which a table grows.
-            Tail::new(tail.first() + u64::from(tail.event_count()), tail.key_count())
-        };
+    /// Begins another tail.
+    #[cold]
+    fn freeze(&self) {
+        let next = active(&self.snapshot()).read().successor();
         self.change(|sources| sources.tails.push(SharedTail::new(next)));
-        true
     }
 
     /// How many tails are full and wait to become runs.

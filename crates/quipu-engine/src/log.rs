@@ -26,6 +26,11 @@ pub(crate) struct Log {
     pub(crate) health: Health,
     /// Guards the manifest's files. Taken before `segments`, never while holding it.
     manifest: Mutex<ManifestFile>,
+    /// Guards the names in the segments' directory that are not the writer's: tables, and segments
+    /// that take the place of others. Taken before `manifest`; the writer never waits for it.
+    segment_files: Mutex<()>,
+    /// Held by the one who scavenges.
+    pub(crate) scavenging: Mutex<()>,
     /// The segments that have durable events. Held only to copy or replace the list.
     segments: RwLock<Segments>,
     /// The file that tells other processes how far the log is durable.
@@ -52,6 +57,8 @@ impl Log {
             watermark: Watermark::default(),
             health: Health::default(),
             manifest: Mutex::new(manifest),
+            segment_files: Mutex::new(()),
+            scavenging: Mutex::new(()),
             segments: RwLock::new(segments),
             watermark_file,
             follower: None,
@@ -85,6 +92,11 @@ impl Log {
 
     pub(crate) fn manifest(&self) -> MutexGuard<'_, ManifestFile> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps others from putting files in place of a segment's, or beside it.
+    pub(crate) fn segment_files(&self) -> MutexGuard<'_, ()> {
+        self.segment_files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the record of a durable position.

@@ -10,7 +10,9 @@ use quipu_core::StreamName;
 
 use crate::error::DiskError;
 use crate::index::Run;
+use crate::io::SeededBug;
 use crate::log::Log;
+use crate::lookup;
 
 /// How long to wait before a step that failed is tried again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,10 +66,8 @@ impl Maintenance {
         while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop {
             state.is_asked = true;
             self.changed.notify_all();
-            let (next, timeout) = self
-                .changed
-                .wait_timeout(state, PATIENCE)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (next, timeout) =
+                self.changed.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
             state = next;
             if timeout.timed_out() {
                 // A disk without space for the index must not stop the log; memory grows instead,
@@ -141,24 +141,26 @@ impl Maintenance {
 
     /// Writes the table of a segment that is full and has none.
     fn write_offsets(&self) -> Result<bool, DiskError> {
+        let _files = self.log.segment_files();
         let segments = self.log.segments();
-        let full = segments.iter().rev().skip(1);
-        for segment in full.take_while(|segment| segment.is_growing()) {
-            segment.write_offsets_file(&self.log.layout)?;
-            return Ok(true);
-        }
-        Ok(false)
+        let mut full = segments.iter().rev().skip(1);
+        let Some(segment) = full.find(|segment| segment.is_growing()) else { return Ok(false) };
+        segment.write_offsets_file(&self.log.layout)?;
+        Ok(true)
     }
 }
 
 /// Writes the oldest full tail of the index as a run, if there is one. Whether there was.
 pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
-    let name_at = |position| -> Result<Option<StreamName>, DiskError> {
-        log.with_record(position, |record| {
-            let begins = !record.is_stub() && record.revision() == 0;
-            begins.then(|| StreamName::new(record.stream()).ok()).flatten()
-        })
-    };
+    let reader = log.index.reader(log.watermark.get());
+    seal_with(log, |position| lookup::name_at(log, &reader, position))
+}
+
+/// Does what [`seal`] does, where `name_at` says which stream begins at a position.
+pub(crate) fn seal_with(
+    log: &Log,
+    name_at: impl FnMut(u64) -> Result<Option<StreamName>, DiskError>,
+) -> Result<bool, DiskError> {
     let durable = log.watermark.get();
     let run = log.index.seal::<DiskError>(&*log.io, &log.layout.index(), durable, name_at)?;
     let Some(run) = run else { return Ok(false) };
@@ -170,7 +172,16 @@ pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
 /// files of the runs it takes the place of.
 fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
     let mut manifest = log.manifest();
-    let runs = log.index.runs_with(&run).iter().map(|run| run.name()).collect();
+    let runs = log.index.runs_with(&run);
+    if log.io.has_bug(SeededBug::RemoveBeforeManifest) {
+        let forgotten = log.index.runs().into_iter().filter(|old| {
+            runs.iter().all(|run| run.name() != old.name())
+        });
+        for old in forgotten {
+            let _stays = log.io.remove(old.path());
+        }
+    }
+    let runs = runs.iter().map(|run| run.name()).collect();
     manifest.change(|manifest| manifest.runs = runs)?;
     let replaced = log.index.install(run);
     drop(manifest);

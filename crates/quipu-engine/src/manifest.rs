@@ -1,11 +1,11 @@
 //! The manifest's two files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DiskError;
 use crate::format::manifest::{MANIFEST_SIZE_MAX, Manifest, ManifestError};
-use crate::io::Io;
+use crate::io::{Io, SeededBug};
 use crate::layout::Layout;
 
 /// What was found where a manifest should be.
@@ -62,6 +62,18 @@ impl ManifestFile {
         Self { io, layout, manifest }
     }
 
+    /// Makes the other copy again where it is damaged or missing: a crash while this one is replaced
+    /// would leave nothing.
+    pub(crate) fn mend(&mut self) -> Result<(), DiskError> {
+        let path = self.path_of(self.manifest.generation + 1);
+        let is_whole = match read_file(&self.io, &path) {
+            Ok(Some(bytes)) => Manifest::decode(&bytes).is_ok(),
+            Ok(None) => self.manifest.generation <= 1,
+            Err(_) => false,
+        };
+        if is_whole { Ok(()) } else { self.change(|_| {}) }
+    }
+
     pub(crate) fn get(&self) -> &Manifest {
         &self.manifest
     }
@@ -76,9 +88,13 @@ impl ManifestFile {
         Ok(())
     }
 
-    fn write(&self, manifest: &Manifest) -> Result<(), DiskError> {
+    fn path_of(&self, generation: u64) -> PathBuf {
         let [even, odd] = self.layout.manifests();
-        let path = if manifest.generation % 2 == 0 { even } else { odd };
+        if generation.is_multiple_of(2) { even } else { odd }
+    }
+
+    fn write(&self, manifest: &Manifest) -> Result<(), DiskError> {
+        let path = self.path_of(manifest.generation);
         let (file, is_new) = match self.io.open_writable(&path) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -86,6 +102,13 @@ impl ManifestFile {
             }
             Err(error) => return Err(DiskError::io("open", &path)(error)),
         };
+        if self.io.has_bug(SeededBug::OverwriteBothManifests) {
+            for other in self.layout.manifests() {
+                if let Ok(other) = self.io.open_writable(&other) {
+                    other.write_at(&manifest.encode(), 0).map_err(DiskError::io("write", &path))?;
+                }
+            }
+        }
         file.write_at(&manifest.encode(), 0).map_err(DiskError::io("write", &path))?;
         file.sync().map_err(DiskError::io("sync", &path))?;
         if is_new {
@@ -98,7 +121,7 @@ impl ManifestFile {
     }
 }
 
-fn read_file(io: &Arc<dyn Io>, path: &PathBuf) -> Result<Option<Vec<u8>>, DiskError> {
+fn read_file(io: &Arc<dyn Io>, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
     let file = match io.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -1,11 +1,12 @@
 //! Opening a store: from a directory to a log with its writer.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_core::{Lives, LogId, LogIdentity, Position};
+use quipu_core::{Lives, LogId, LogIdentity, Position, StreamName};
 use uuid::Uuid;
 
 use crate::beside::{self, Beside, BesideOptions};
@@ -14,14 +15,16 @@ use crate::error::DiskError;
 use crate::follower::Follower;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
-use crate::index::{Index, Origin, Run, RunHeader};
+use crate::index::{Index, Key, Origin, Run, RunHeader};
 use crate::io::{File, Io, Lock};
 use crate::layout::Layout;
 use crate::log::{Log, keys_of};
-use crate::maintenance::seal;
+use crate::maintenance::seal_with;
 use crate::manifest::{self, ManifestFile};
 use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
+use crate::progress::Progress;
 use crate::recovery::{self, Access};
+use crate::segment::Segment;
 use crate::space::Space;
 use crate::writer::{Tip, Writer};
 
@@ -37,6 +40,16 @@ pub(crate) struct Opened {
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
+/// What to do with the index that is there.
+pub(crate) enum Indexing<'a> {
+    /// Use it; a run that is not there fails the opening: a writer may have merged it into another.
+    Strict,
+    /// Use it, as far as it is whole.
+    Kept,
+    /// Make all of it again, and tell how far that is.
+    Anew(&'a mut dyn FnMut(Progress)),
+}
+
 /// How often opening for reading is tried while a writer changes the files.
 const READ_TRIES: u32 = 8;
 /// How long to wait before the first of those tries is repeated; twice as long for each after it.
@@ -45,28 +58,19 @@ const READ_PATIENCE: Duration = Duration::from_millis(2);
 /// Opens the store in a directory.
 pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
     if !options.read_only || options.inline {
-        return open_once(directory, options, Tolerance::Full);
+        return open_as(directory, options, Indexing::Kept);
     }
     // A writer may be making the store, beginning a segment or replacing runs at this moment. What
     // looks wrong then looks right a little later, from a fresh manifest.
     for attempt in 0..READ_TRIES - 1 {
-        match open_once(directory, options.clone(), Tolerance::None) {
+        match open_as(directory, options.clone(), Indexing::Strict) {
             Err(error) if may_pass(&options.io, directory, &error) => {
                 std::thread::park_timeout(READ_PATIENCE * 2_u32.pow(attempt));
             }
             done => return done,
         }
     }
-    open_once(directory, options, Tolerance::Full)
-}
-
-/// Whether a run of the index that is not there is taken as lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tolerance {
-    /// No: a writer may have merged it into another.
-    None,
-    /// Yes.
-    Full,
+    open_as(directory, options, Indexing::Kept)
 }
 
 /// Whether an error may be the work of a writer that is busy at this moment.
@@ -86,10 +90,11 @@ fn may_pass(io: &Arc<dyn Io>, directory: &Path, error: &OpenError) -> bool {
     }
 }
 
-fn open_once(
+/// Opens the store in a directory, and does with its index what is asked.
+pub(crate) fn open_as(
     directory: &Path,
     options: OpenOptions,
-    tolerance: Tolerance,
+    indexing: Indexing<'_>,
 ) -> Result<Opened, OpenError> {
     let io = Arc::clone(&options.io);
     let layout = Layout::new(directory);
@@ -116,7 +121,7 @@ fn open_once(
         manifest::Found::Nothing => create(&io, &layout, &options)?,
     };
     let parts = Parts { io, layout, manifest, access, lock };
-    open_log(parts, options, tolerance)
+    open_log(parts, options, indexing)
 }
 
 /// The names in the store's directory, which is made if it may be.
@@ -207,12 +212,26 @@ struct Parts {
     lock: Option<Box<dyn Lock>>,
 }
 
-fn open_log(parts: Parts, options: OpenOptions, tolerance: Tolerance) -> Result<Opened, OpenError> {
+fn open_log(
+    parts: Parts,
+    options: OpenOptions,
+    indexing: Indexing<'_>,
+) -> Result<Opened, OpenError> {
     let Parts { io, layout, mut manifest, access, lock } = parts;
     let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
     let last = found.tip.place.position - 1;
+    let is_strict = matches!(indexing, Indexing::Strict);
+    let mut still = |_| {};
+    let progress = match indexing {
+        Indexing::Kept | Indexing::Strict => &mut still,
+        Indexing::Anew(progress) => {
+            // The manifest comes first: from here on a crash leaves files that opening removes.
+            manifest.change(|manifest| manifest.runs.clear())?;
+            progress
+        }
+    };
     let (index, lost_run_count) =
-        open_index(&io, &layout, &mut manifest, &options, last, tolerance)?;
+        open_index(&io, &layout, &mut manifest, &options, last, is_strict)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
         Access::Read => None,
@@ -220,6 +239,7 @@ fn open_log(parts: Parts, options: OpenOptions, tolerance: Tolerance) -> Result<
     let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
     let tip = found.tip;
     if access == Access::Write {
+        manifest.mend()?;
         keep_floor(&mut manifest, &tip, segment_size)?;
     }
     let identity = LogIdentity {
@@ -230,9 +250,13 @@ fn open_log(parts: Parts, options: OpenOptions, tolerance: Tolerance) -> Result<
     let mut log =
         Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last);
-    let indexed_count = index_rest(&log, last, access)?;
-    let recovery =
-        Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };
+    let indexed_count = index_rest(&log, last, access, progress)?;
+    let recovery = Recovery {
+        event_count: last,
+        indexed_count,
+        torn_size: found.torn_size,
+        lost_run_count,
+    };
     let tip = match access {
         Access::Write => Some(tip),
         Access::Read => {
@@ -311,7 +335,7 @@ fn open_index(
     manifest: &mut ManifestFile,
     options: &OpenOptions,
     last: u64,
-    tolerance: Tolerance,
+    is_strict: bool,
 ) -> Result<(Index, u64), DiskError> {
     let own = manifest.get();
     let origin = Origin { log: own.log, seed: own.hash_seed };
@@ -320,7 +344,7 @@ fn open_index(
     for name in own.runs.iter().take_while(|name| name.last <= last) {
         match Run::open(&**io, &directory, RunHeader { origin, name: *name }) {
             Ok(run) => runs.push(Arc::new(run)),
-            Err(error) if tolerance == Tolerance::None => return Err(error.into()),
+            Err(error) if is_strict => return Err(error.into()),
             Err(_lost) => break,
         }
     }
@@ -347,19 +371,74 @@ fn remove_strays(io: &Arc<dyn Io>, directory: &Path, runs: &[Arc<Run>]) -> Resul
 }
 
 /// Indexes the events that are in no run. How many there were.
-fn index_rest(log: &Log, last: u64, access: Access) -> Result<u64, DiskError> {
+fn index_rest(
+    log: &Log,
+    last: u64,
+    access: Access,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<u64, DiskError> {
     let segments = log.segments();
     let first = log.index.next_position();
+    let count = (last + 1).saturating_sub(first);
+    let survivors = find_survivors(log, first, last)?;
+    let name_at = |position| name_at(log, &survivors, position);
     let mut keys = Vec::new();
     for position in first..=last {
         let id =
             segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
-            seal(log)?;
+            seal_with(log, name_at)?;
+            progress(Progress::new(position + 1 - first, count, "events"));
         }
     }
-    Ok((last + 1).saturating_sub(first))
+    progress(Progress::new(count, count, "events"));
+    Ok(count)
+}
+
+/// For each stream whose first event was scavenged, by the hash of its name: the position of an
+/// event that still has the name. The index cannot tell yet, since it is being made.
+fn find_survivors(log: &Log, first: u64, last: u64) -> Result<HashMap<Key, u64>, DiskError> {
+    let segments = log.segments();
+    let mut survivors = HashMap::new();
+    let is_rewritten = |segment: &Arc<Segment>| segment.header.generation > 0;
+    let Some(begin) = segments.iter().filter(|own| is_rewritten(own)).map(|own| own.first()).min()
+    else {
+        return Ok(survivors);
+    };
+    let mut keys = Vec::new();
+    for position in first.max(begin)..=last {
+        segments.with_record(position, |record| {
+            keys_of(log.hasher, &record, &mut keys);
+            let Some(stream) = keys.first() else { return };
+            if record.is_stub() && record.revision() == 0 {
+                survivors.insert(*stream, position);
+            } else if !record.is_stub()
+                && let Some(survivor) = survivors.get_mut(stream)
+            {
+                *survivor = position;
+            }
+        })?;
+    }
+    Ok(survivors)
+}
+
+/// The name of the stream that begins at a position, if one does.
+fn name_at(
+    log: &Log,
+    survivors: &HashMap<Key, u64>,
+    position: u64,
+) -> Result<Option<StreamName>, DiskError> {
+    let mut keys = Vec::new();
+    let place = log.with_record(position, |record| {
+        if record.is_stub() && record.revision() == 0 {
+            keys_of(log.hasher, &record, &mut keys);
+            return keys.first().and_then(|stream| survivors.get(stream)).copied();
+        }
+        (record.revision() == 0).then_some(position)
+    })?;
+    let Some(place) = place else { return Ok(None) };
+    log.with_record(place, |record| StreamName::new(record.stream()).ok())
 }
 
 /// A UUID from the disk's own chance, so that simulations repeat.

@@ -18,7 +18,7 @@ use crate::format::batch::{BATCH_ALIGNMENT, BATCH_HEADER_SIZE, BATCH_MAGIC, Batc
 use crate::format::manifest::{Floor, Manifest};
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::io::{File, Io, SeededBug};
-use crate::layout::{Layout, parse_segment_name};
+use crate::layout::{Layout, parse_offsets_name, parse_segment_name};
 use crate::segment::{Segment, Segments, is_zero, write_new_file};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
@@ -115,7 +115,7 @@ impl Finder<'_> {
                 }
                 // The remains of a scavenge that did not come to its end, or of one that did.
                 Some(_) => self.remove(&directory.join(name))?,
-                None if name.ends_with(".new") => self.remove(&directory.join(name))?,
+                None if self.is_stray(name) => self.remove(&directory.join(name))?,
                 None => {}
             }
         }
@@ -146,6 +146,13 @@ impl Finder<'_> {
             self.discard_headless(number, &file, error)?;
         }
         Ok(heads)
+    }
+
+    /// Whether a file beside the segments is the remains of a step that a crash cut off.
+    fn is_stray(&self, name: &str) -> bool {
+        let table = parse_offsets_name(name);
+        name.ends_with(".new")
+            || table.is_some_and(|(number, generation)| generation != self.generation(number))
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn File>, DiskError> {
@@ -215,7 +222,12 @@ impl Finder<'_> {
             last_recorded_at: head.header.first_recorded_at,
         };
         let reason = loop {
-            let batch = match Batch::read(&bytes, seed, end.place) {
+            let batch = if self.io.has_bug(SeededBug::SkipBatchChecksum) {
+                Batch::read_unsummed(&bytes, seed, end.place)
+            } else {
+                Batch::read(&bytes, seed, end.place)
+            };
+            let batch = match batch {
                 Ok(batch) => batch,
                 Err(reason) => break reason,
             };
@@ -280,7 +292,7 @@ impl Finder<'_> {
         let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
         let Some(rest) = rest else { return Ok(0) };
         let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-        if self.io.has_bug(SeededBug::KeepTornTail) {
+        if self.io.has_bug(SeededBug::ReuseTornSequence) {
             return Ok(0);
         }
         let torn = &rest[..=last];
@@ -367,7 +379,7 @@ fn find_batch(bytes: &[u8], seed: u32, sequence: u64) -> Option<u64> {
 
 /// Whether there seem to be two batches, one after the other, in a segment whose head is lost and
 /// with it what their checksums begin with.
-fn has_two_batches(bytes: &[u8]) -> bool {
+pub(crate) fn has_two_batches(bytes: &[u8]) -> bool {
     let mut sequences = bytes
         .chunks_exact(BATCH_ALIGNMENT)
         .enumerate()

@@ -11,7 +11,7 @@ use crate::error::DiskError;
 use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader};
 use crate::format::record::Record;
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
-use crate::io::{File, Io};
+use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
 use crate::walk::{Batch, Place};
 
@@ -255,7 +255,10 @@ impl Segment {
 
     /// Writes the table of a segment that is full now, so that opening need not walk it.
     pub(crate) fn write_offsets_file(&self, layout: &Layout) -> Result<(), DiskError> {
-        let (offsets, end) = self.compute_offsets()?;
+        let (mut offsets, end) = self.compute_offsets()?;
+        if self.io.has_bug(SeededBug::LoseLastOfSegment) {
+            offsets.pop();
+        }
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         let table = self.offsets_header(end, offsets.len() as u64).encode(&offsets);
         let path = &self.offsets_path;
@@ -359,6 +362,11 @@ impl Segments {
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Arc<Segment>> {
         self.0.iter()
+    }
+
+    /// Each segment but the last, with the one that follows it.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Arc<Segment>, &Arc<Segment>)> {
+        self.0.iter().zip(self.0.iter().skip(1))
     }
 
     pub(crate) fn last(&self) -> Option<&Arc<Segment>> {

@@ -14,7 +14,7 @@ use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{DiskError, is_disk_full};
-use crate::io::{File, Io};
+use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
 
 const STEP_SIZE_MIN: u64 = 64 << 10;
@@ -199,7 +199,7 @@ impl Space {
     }
 
     /// Does the next step of filling. The lock is open meanwhile.
-    fn step<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn step<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(step) = self.next_step(&state) else { return state };
         let needs_ballast = step.segment > 1 && !state.has_ballast;
         let priority = state.wish.map_or(Priority::Ordinary, |wish| wish.priority);
@@ -233,7 +233,9 @@ impl Space {
             None => self.open_or_create(step.segment)?,
         };
         fill(&*filled.file, filled.size, step.to)?;
-        filled.file.sync()?;
+        if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
+            filled.file.sync()?;
+        }
         Ok(Filled { file: filled.file, size: step.to })
     }
 
@@ -246,7 +248,9 @@ impl Space {
         };
         // A new file's name is durable only once its directory is: an acknowledged batch in a file
         // that a crash makes nameless would be lost.
-        self.io.sync_dir(&self.layout.segments())?;
+        if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
+            self.io.sync_dir(&self.layout.segments())?;
+        }
         Ok(Filled { file, size: 0 })
     }
 

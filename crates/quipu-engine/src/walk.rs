@@ -44,6 +44,23 @@ pub(crate) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Reads the batch at `place` of the segment that begins with `bytes`.
     pub(crate) fn read(bytes: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
+        let batch = Self::read_unsummed(bytes, seed, place)?;
+        if checksum(seed, batch.body) != batch.header.body_crc {
+            return Err("the batch fails its checksum");
+        }
+        let records = batch.records().map_while(Result::ok).count();
+        if batch.header.count == 0 || records != batch.header.count as usize {
+            return Err("the batch has another number of records than it says");
+        }
+        Ok(batch)
+    }
+
+    /// Reads the batch at `place` without a look at what its records sum up to.
+    pub(crate) fn read_unsummed(
+        bytes: &'a [u8],
+        seed: u32,
+        place: Place,
+    ) -> Result<Self, &'static str> {
         let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
         let head = bytes.get(start..).ok_or("the segment ends before the batch")?;
         Self::read_first(head, seed, place)
@@ -68,18 +85,8 @@ impl<'a> Batch<'a> {
         let body = head
             .get(BATCH_HEADER_SIZE..BATCH_HEADER_SIZE + header.body_size as usize)
             .ok_or("the batch is cut short")?;
-        if checksum(seed, body) != header.body_crc {
-            return Err("the batch fails its checksum");
-        }
         let body_offset = place.offset + BATCH_HEADER_SIZE as u64;
-        let batch = Self { header, body_offset, body, crc, place };
-        if batch.header.count == 0
-            || batch.records().map(|r| r.ok()).take_while(Option::is_some).count()
-                != header.count as usize
-        {
-            return Err("the batch has another number of records than it says");
-        }
-        Ok(batch)
+        Ok(Self { header, body_offset, body, crc, place })
     }
 
     /// Where the batch after this one is.

@@ -23,13 +23,13 @@ mod stage;
 use std::sync::Arc;
 
 use quipu_core::decide::{Decision, decide};
-use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
+use quipu_core::{Append, AppendError, Appended, Change, StorageError, Timestamp};
 
 use crate::error::{DiskError, is_disk_full};
 use crate::format::batch::BATCH_HEADER_SIZE;
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::format::watermark::WatermarkMark;
-use crate::io::{File, SeededBug};
+use crate::io::SeededBug;
 use crate::log::Log;
 use crate::recovery::floor_at;
 use crate::segment::Segment;
@@ -37,7 +37,7 @@ use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
 
 use facts::FactsCache;
-pub(crate) use queue::{Arrival, Queue, Reply, Request};
+pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request};
 use stage::Stage;
 
 /// The most bytes of one batch, unless a single append is larger: 8 MiB.
@@ -68,7 +68,6 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 struct Active {
     segment: Arc<Segment>,
-    file: Arc<dyn File>,
     capacity: u64,
     /// Whether the segment has no batch yet: its head goes with its first one.
     is_new: bool,
@@ -86,7 +85,6 @@ pub(crate) struct Tip {
 impl Writer {
     pub(crate) fn new(log: Arc<Log>, space: Arc<Space>, segment_size: u64, tip: Tip) -> Self {
         let active = tip.segment.map(|segment| Active {
-            file: Arc::clone(&segment.file),
             capacity: segment_size.max(segment.end()),
             segment,
             is_new: false,
@@ -159,6 +157,12 @@ impl Writer {
                 Priority::Freeing
             }
         };
+        let change = match change {
+            Change::Append(append) if self.log.io.has_bug(SeededBug::SkipRevisionCheck) => {
+                Change::Append(Append { expectations: Vec::new(), ..append })
+            }
+            change => change,
+        };
         let decision = decide(self, change).map_err(|error| AppendError::Storage(error.into()))?;
         let plan = match decision {
             Decision::Answer(appended) => return Ok(appended),
@@ -214,16 +218,16 @@ impl Writer {
         };
         self.place.offset = SEGMENT_HEADER_SIZE as u64;
         let segment =
-            Segment::growing(&self.log.io, &self.log.layout, header, Arc::clone(&file), 0);
+            Segment::growing(&self.log.io, &self.log.layout, header, file, 0);
         let segment = Arc::new(segment);
-        self.active = Some(Active { segment, file, capacity, is_new: true });
+        self.active = Some(Active { segment, capacity, is_new: true });
         self.next_segment = number + 1;
         self.has_rolled = true;
         Ok(())
     }
 
     fn no_space(&self, error: std::io::Error) -> AppendError {
-        if is_disk_full(&error) {
+        if is_disk_full(&error) && !self.log.io.has_bug(SeededBug::PoisonOnDiskFull) {
             return AppendError::DiskFull;
         }
         // Filling writes and syncs files of the log: a failure there is as final as any other.
@@ -266,24 +270,45 @@ impl Writer {
         if early {
             self.publish(&segment, &sealed, is_new);
         }
-        let file = &self.active.as_ref().expect("checked above").file;
-        let path = &segment.path;
-        file.write_at(sealed.bytes(), offset).map_err(DiskError::io("write", path))?;
-        if !self.log.io.has_bug(SeededBug::SkipSyncBeforeAnswer)
-            && let Err(error) = file.sync()
-            && !self.log.io.has_bug(SeededBug::IgnoreSyncError)
-        {
-            let retried = self.log.io.has_bug(SeededBug::RetrySync) && file.sync().is_ok();
-            if !retried {
-                return Err(DiskError::io("sync", path)(error));
-            }
-        }
+        self.write_durably(&segment, &sealed, offset)?;
         if !early {
             self.publish(&segment, &sealed, is_new);
         }
         self.place = sealed.next;
         self.stage.clear(sealed);
         Ok(())
+    }
+
+    /// Writes a batch and syncs it. An error is final.
+    fn write_durably(
+        &self,
+        segment: &Segment,
+        sealed: &stage::Sealed,
+        offset: u64,
+    ) -> Result<(), DiskError> {
+        let io = &self.log.io;
+        let (number, next) = (segment.number(), &sealed.next);
+        if io.has_bug(SeededBug::WatermarkBeforeSync) {
+            self.write_watermark(number, next.offset, next.position - 1);
+        }
+        if io.has_bug(SeededBug::FloorBeforeSync) {
+            self.log.manifest().change(|manifest| manifest.floor = floor_at(number, next))?;
+        }
+        let path = &segment.path;
+        match segment.file.write_at(sealed.bytes(), offset) {
+            Err(error) if !io.has_bug(SeededBug::IgnoreWriteError) => {
+                return Err(DiskError::io("write", path)(error));
+            }
+            _ => {}
+        }
+        if io.has_bug(SeededBug::SkipSyncBeforeAnswer) {
+            return Ok(());
+        }
+        match segment.file.sync() {
+            Err(_) if io.has_bug(SeededBug::IgnoreSyncError) => Ok(()),
+            Err(_) if io.has_bug(SeededBug::RetrySync) && segment.file.sync().is_ok() => Ok(()),
+            synced => synced.map_err(DiskError::io("sync", path)),
+        }
     }
 
     /// Lets readers see a durable batch.

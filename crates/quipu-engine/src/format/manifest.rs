@@ -60,6 +60,20 @@ pub(crate) enum ManifestError {
 }
 
 impl Manifest {
+    /// The generation of a segment that counts.
+    pub(crate) fn generation_of(&self, segment: u64) -> u32 {
+        let index = self.rewritten.binary_search_by_key(&segment, |(number, _)| *number);
+        index.map_or(0, |index| self.rewritten[index].1)
+    }
+
+    /// Makes another generation of a segment the one that counts.
+    pub(crate) fn set_generation(&mut self, segment: u64, generation: u32) {
+        match self.rewritten.binary_search_by_key(&segment, |(number, _)| *number) {
+            Ok(index) => self.rewritten[index].1 = generation,
+            Err(index) => self.rewritten.insert(index, (segment, generation)),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let body = self.encode_body();
         let mut bytes = Vec::with_capacity(HEADER_SIZE + body.len());
@@ -169,14 +183,12 @@ impl Manifest {
         (fields.is_at_end() && manifest.is_in_order()).then_some(manifest)
     }
 
-    /// How often scavenging rewrote a segment.
-    pub(crate) fn generation_of(&self, segment: u64) -> u32 {
-        let index = self.rewritten.binary_search_by_key(&segment, |(number, _)| *number);
-        index.map_or(0, |index| self.rewritten[index].1)
-    }
-
-    /// Whether the runs begin at position 1 and follow each other without gaps.
+    /// Whether the runs begin at position 1 and follow each other without gaps, and the rewritten
+    /// segments rise.
     fn is_in_order(&self) -> bool {
+        if !self.rewritten.is_sorted_by(|one, other| one.0 < other.0) {
+            return false;
+        }
         let mut next = 1;
         for run in &self.runs {
             if run.first != next || run.last < run.first {

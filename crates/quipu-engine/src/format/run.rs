@@ -68,6 +68,9 @@ pub(crate) const NAME_INDEX_SIZE: u64 = 8;
 /// The most events in a run, so that the places in a block of keys fit 32 bits.
 pub(crate) const EVENT_COUNT_MAX: u64 = 1 << 26;
 
+/// What the name of a run's file has behind it while the run is written.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
 /// What is wrong with some bytes.
 pub(crate) type Damage = &'static str;
 

@@ -48,7 +48,7 @@ impl Index {
             if tail.first() >= next {
                 tails.push(tail.clone());
             } else if tail_end > next {
-                let mut rest = Tail::new(next, 0);
+                let mut rest = Tail::new(next);
                 for position in next..tail_end {
                     let id = keys_at(position, &mut keys)?;
                     rest.push(&keys, id);
@@ -57,7 +57,7 @@ impl Index {
             }
         }
         if tails.is_empty() {
-            tails.push(SharedTail::new(Tail::new(next, 0)));
+            tails.push(SharedTail::new(Tail::new(next)));
         }
         self.change(|sources| *sources = Sources { runs, tails });
         Ok(())

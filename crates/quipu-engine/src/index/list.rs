@@ -73,7 +73,7 @@ impl ListCursor {
             return Ok(None);
         };
         let end = target.saturating_add(1);
-        let near = end == u32::MAX || self.loaded(before).is_some_and(|local| local < end);
+        let near = target == u32::MAX || self.loaded(before).is_some_and(|local| local < end);
         self.place = if near { before + 1 } else { self.rank(source, end)?.min(before + 1) };
         let Some(ordinal) = self.place.checked_sub(1) else {
             return Ok(None);

@@ -146,11 +146,14 @@ fn merge_ids(writer: &mut RunWriter<'_>, first: u64, runs: &[Arc<Run>]) -> Resul
     }
     impl Head<'_> {
         fn advance(&mut self) -> Result<()> {
-            self.entry = None;
+            let before = self.entry.take();
             if self.next < self.run.name().event_count() {
                 let (id, local) = self.run.id(self.next)?;
                 self.entry = Some((id, local + self.shift));
                 self.next += 1;
+                if before >= self.entry {
+                    return Err(self.run.corrupt_ids("the ids do not rise"));
+                }
             }
             Ok(())
         }

@@ -40,10 +40,11 @@ impl Node {
         direction: Direction,
     ) -> Result<Option<Self>> {
         match wanted {
-            Wanted::Everything => Ok((!window.is_empty()).then(|| Self::Every(window.clone()))),
+            Wanted::Everything => Ok(Some(Self::Every(window.clone()))),
             Wanted::Key(key) => {
                 Ok(ListCursor::open(source, *key, window, direction)?.map(Self::List))
             }
+            Wanted::All(all) if all.is_empty() => Ok(Some(Self::Every(window.clone()))),
             Wanted::All(all) => {
                 let mut nodes = Vec::with_capacity(all.len());
                 for wanted in all {
@@ -81,8 +82,9 @@ impl Node {
         }
     }
 
-    /// The next position that is at `target` or past it, in the direction given. A node that
-    /// answered `None` is finished and must not be asked again.
+    /// The next position that is at `target` or past it, in the direction given; 0 forward and
+    /// `u32::MAX` backward leave nothing out. A node that answered `None` is finished and must not
+    /// be asked again.
     pub(super) fn advance(
         &mut self,
         source: Source<'_>,

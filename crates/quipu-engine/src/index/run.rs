@@ -17,7 +17,7 @@ use super::key::{IdKey, Key};
 use crate::format::run::postings::{self, GROUP_COUNT, Group, SKIP_SIZE, Skip};
 use crate::format::run::{
     BLOCK_INDEX_SIZE, BLOCK_KEY_COUNT, Damage, FOOTER_SIZE, Footer, HEADER_SIZE, Header, ID_SIZE,
-    KEY_SIZE, Origin, PAGE_SIZE, RunName, Section, VARINT_SIZE_MAX, filter, u32_at, u64_at,
+    PAGE_SIZE, RunName, Section, filter, u32_at, u64_at,
 };
 use crate::io::Io;
 
@@ -94,24 +94,19 @@ impl Run {
         &self.path
     }
 
-    /// Bytes in the run's file.
-    pub(crate) fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
     /// All bytes of the run's file.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// How many different keys the run's events have.
-    pub(crate) fn key_count(&self) -> u64 {
-        self.footer.key_count
-    }
-
     /// How many streams begin in the run.
     pub(crate) fn name_count(&self) -> u64 {
         self.footer.name_count
+    }
+
+    /// Bytes in the run's file.
+    pub(crate) fn size(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// The positions of a key, if it has any.

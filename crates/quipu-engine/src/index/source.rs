@@ -36,11 +36,6 @@ impl SharedTail {
         let mut tail = self.tail.write().expect("nothing panics while it holds a tail's lock");
         tail.push(keys, id)
     }
-
-    /// Whether this and `other` are one tail.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.tail, &other.tail)
-    }
 }
 
 /// All sources, oldest first. Together they cover every position from the first one's on.

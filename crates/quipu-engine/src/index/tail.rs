@@ -20,11 +20,20 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// An empty tail whose first event will have the position `first`, with room for that many
-    /// keys before it has to grow.
-    pub(crate) fn new(first: u64, key_count: usize) -> Self {
-        let postings = HashMap::with_capacity_and_hasher(key_count, BuildHasherDefault::default());
-        Self { first, postings, ids: IdTable::default() }
+    /// An empty tail whose first event will have the position `first`.
+    pub(crate) fn new(first: u64) -> Self {
+        Self { first, postings: HashMap::default(), ids: IdTable::default() }
+    }
+
+    /// The empty tail that follows this one, with room for as much as this one has: it is likely
+    /// to need it, and then the writer is spared the pauses in which a table grows.
+    pub(crate) fn successor(&self) -> Self {
+        let hasher = BuildHasherDefault::default();
+        Self {
+            first: self.first + u64::from(self.event_count()),
+            postings: HashMap::with_capacity_and_hasher(self.key_count(), hasher),
+            ids: IdTable::with_room(self.ids.hashes.len()),
+        }
     }
 
     /// Adds the next event and returns its position. A key that is given twice counts once.
@@ -160,6 +169,14 @@ struct IdTable {
 impl IdTable {
     const SLOT_COUNT_MIN: usize = 1024;
 
+    fn with_room(count: usize) -> Self {
+        Self {
+            hashes: Vec::with_capacity(count),
+            previous: Vec::with_capacity(count),
+            slots: vec![0; (2 * count).next_power_of_two().max(Self::SLOT_COUNT_MIN)],
+        }
+    }
+
     fn count(&self) -> u32 {
         u32::try_from(self.hashes.len()).expect("push refuses more")
     }
@@ -233,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_for_one_event_counts_once() {
-        let mut tail = Tail::new(1, 0);
+        let mut tail = Tail::new(1);
         let key = Key::new(5);
 
         for _ in 0..6 {
@@ -246,7 +263,7 @@ mod tests {
 
     #[test]
     fn events_with_one_id_are_found_newest_first() {
-        let mut tail = Tail::new(100, 0);
+        let mut tail = Tail::new(100);
         for event in 0..3_000 {
             tail.push(&[], IdKey::new(event % 1_000));
         }
@@ -263,7 +280,7 @@ mod tests {
     /// A client may use one id for all of its events; each of them must stay cheap to add.
     #[test]
     fn one_id_for_everything_is_one_chain() {
-        let mut tail = Tail::new(1, 0);
+        let mut tail = Tail::new(1);
         for _ in 0..50_000 {
             tail.push(&[], IdKey::new(42));
         }
@@ -277,7 +294,7 @@ mod tests {
 
     #[test]
     fn keys_and_ids_come_out_sorted() {
-        let mut tail = Tail::new(1, 0);
+        let mut tail = Tail::new(1);
         tail.push(&[Key::new(9), Key::new(2)], IdKey::new(8));
         tail.push(&[Key::new(2)], IdKey::new(3));
         tail.push(&[Key::new(4)], IdKey::new(8));

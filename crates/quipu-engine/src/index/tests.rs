@@ -1,5 +1,6 @@
 //! The index against a model of it.
 
+mod candidates;
 mod damage;
 mod disk;
 mod model;

@@ -18,7 +18,8 @@ use super::key::{IdKey, Key};
 use crate::format::run::names::put_name;
 use crate::format::run::postings::Encoder;
 use crate::format::run::{
-    BLOCK_KEY_COUNT, BLOCK_NAME_COUNT, Footer, Header, ID_SIZE, RunName, Section, filter, u64_at,
+    BLOCK_KEY_COUNT, BLOCK_NAME_COUNT, Footer, Header, ID_SIZE, RunName, Section, TEMPORARY_SUFFIX,
+    filter, u64_at,
 };
 use crate::io::{Io, SeededBug};
 
@@ -56,7 +57,7 @@ impl<'a> RunWriter<'a> {
     /// Begins to write a run in a directory.
     pub(super) fn create(io: &'a dyn Io, dir: &'a Path, header: Header) -> Result<Self> {
         let name = header.name;
-        let temporary = dir.join(format!("{name}.tmp"));
+        let temporary = dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
         let file = io.create(&temporary).or_else(|error| {
             // A process that died while it wrote this run has left its file.
             if error.kind() != std::io::ErrorKind::AlreadyExists {

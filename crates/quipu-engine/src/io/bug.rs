@@ -19,17 +19,16 @@ pub enum SeededBug {
     RetrySync,
     /// A write that failed is taken for one that succeeded.
     IgnoreWriteError,
-    /// A torn batch at the end of the log is taken for a whole one.
-    KeepTornTail,
     /// Damage to acknowledged events is cut off as if it were a torn tail.
     TruncateCorruption,
-    /// The checksum of a batch is not compared when the store opens.
+    /// The checksum of a batch is not compared when the store opens: a torn batch is taken for a
+    /// whole one.
     SkipBatchChecksum,
     /// The last batch is not written and synced again when the store opens, although what the
     /// system shows of it may never have reached the disk.
     SkipRewriteOnOpen,
-    /// A batch that was torn and dropped gives its sequence number to the next batch before its
-    /// bytes are erased.
+    /// The bytes of a torn batch are left where they are when the store opens, and the next batch
+    /// is written over them with the same sequence number.
     ReuseTornSequence,
     /// Conditions are checked without the events staged before them in the same batch.
     SkipConditionOverlay,
@@ -43,8 +42,6 @@ pub enum SeededBug {
     SegmentBeforeSynced,
     /// The manifest names a run before the run is synced.
     IndexBeforeRunSynced,
-    /// The manifest is written before the run that it names.
-    ManifestBeforeRun,
     /// A segment's last events are left out of its run.
     IndexMissesLastEvents,
     /// Segments that were merged or scavenged are removed before the manifest that forgets them is
@@ -62,14 +59,13 @@ pub enum SeededBug {
 
 impl SeededBug {
     /// Every bug, in the order of the list above.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 22] = [
         Self::SkipSyncBeforeAnswer,
         Self::SkipDirectorySync,
         Self::ExposeBeforeDurable,
         Self::IgnoreSyncError,
         Self::RetrySync,
         Self::IgnoreWriteError,
-        Self::KeepTornTail,
         Self::TruncateCorruption,
         Self::SkipBatchChecksum,
         Self::SkipRewriteOnOpen,
@@ -80,7 +76,6 @@ impl SeededBug {
         Self::LoseLastOfSegment,
         Self::SegmentBeforeSynced,
         Self::IndexBeforeRunSynced,
-        Self::ManifestBeforeRun,
         Self::IndexMissesLastEvents,
         Self::RemoveBeforeManifest,
         Self::OverwriteBothManifests,

@@ -74,11 +74,12 @@ pub(in crate::index) struct RunKeys<'a> {
     run: &'a Run,
     next: u64,
     block: Option<Block>,
+    before: Option<Key>,
 }
 
 impl<'a> RunKeys<'a> {
     pub(in crate::index) fn new(run: &'a Run) -> Self {
-        Self { run, next: 0, block: None }
+        Self { run, next: 0, block: None, before: None }
     }
 
     /// The next key and its list.
@@ -93,7 +94,11 @@ impl<'a> RunKeys<'a> {
         };
         self.block = Some(block);
         self.next += 1;
-        let hash = self.run.u64_at(block.hashes + within * 8)?;
-        Ok(Some((Key::new(hash), self.run.list(&block, within)?)))
+        let key = Key::new(self.run.u64_at(block.hashes + within * 8)?);
+        if self.before.is_some_and(|before| before >= key) {
+            return Err(self.run.corrupt(block.hashes, "the keys do not rise"));
+        }
+        self.before = Some(key);
+        Ok(Some((key, self.run.list(&block, within)?)))
     }
 }

@@ -36,6 +36,8 @@ pub(in crate::index) struct RunNames<'a> {
     /// The names of the present block that are still to come, last first.
     names: Vec<StreamName>,
     next_block: u64,
+    /// The last name of the block before.
+    before: Option<StreamName>,
 }
 
 impl<'a> RunNames<'a> {
@@ -49,7 +51,8 @@ impl<'a> RunNames<'a> {
                 decode_first(run.name_block(middle)?).map_err(|reason| run.damaged_name(reason))?;
             if first.as_str() <= from { low = middle + 1 } else { high = middle }
         }
-        let mut names = Self { run, names: Vec::new(), next_block: low.saturating_sub(1) };
+        let mut names =
+            Self { run, names: Vec::new(), next_block: low.saturating_sub(1), before: None };
         while let Some(name) = names.peek()?
             && name < from
         {
@@ -66,11 +69,16 @@ impl<'a> RunNames<'a> {
             if count > 0 {
                 let names = decode_block(self.run.name_block(self.next_block)?, count)
                     .map_err(|reason| self.run.damaged_name(reason))?;
+                let first = names.first().map(String::as_str);
+                if self.before.as_ref().map(StreamName::as_str) >= first {
+                    return Err(self.run.damaged_name("the names do not rise"));
+                }
                 for name in names.iter().rev() {
                     let name = StreamName::new(name)
                         .map_err(|_| self.run.damaged_name("a name is not a stream's"))?;
                     self.names.push(name);
                 }
+                self.before = self.names.first().cloned();
                 self.next_block += 1;
             }
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use quipu_core::{Direction, StreamName};
 
-use super::super::{Index, IndexError, Run, RunHeader, RunName};
+use super::super::merge::write_merged;
+use super::super::{Index, IndexError, Run, RunHeader};
 use super::model::{Chance, id, key, origin};
 use super::runs::{dir, disk};
-use crate::format::run::{FOOTER_SIZE, Footer, HEADER_SIZE, PAGE_SIZE, Section};
+use crate::format::run::{FOOTER_SIZE, Footer, HEADER_SIZE, PAGE_SIZE, RunName, Section};
 use crate::io::Io;
 use crate::io::sim::SimDisk;
 
@@ -46,8 +47,7 @@ fn path(header: RunHeader) -> PathBuf {
 }
 
 /// Asks a run for everything there is.
-fn ask_everything(run: Run) -> Result<Vec<u64>, IndexError> {
-    let run = Arc::new(run);
+fn ask_everything(run: Arc<Run>) -> Result<Vec<u64>, IndexError> {
     let index = Index::new(origin(), 1_000, 1, vec![run])?;
     let reader = index.reader(EVENT_COUNT);
     let mut answers = Vec::new();
@@ -78,7 +78,7 @@ fn ask_everything(run: Run) -> Result<Vec<u64>, IndexError> {
 #[test]
 fn every_flipped_bit_is_noticed() {
     let (disk, header, bytes) = small_run();
-    let expected = ask_everything(Run::open(&disk, &dir(), header).unwrap()).unwrap();
+    let expected = ask_everything(Arc::new(Run::open(&disk, &dir(), header).unwrap())).unwrap();
     let whole = Run::open(&disk, &dir(), header).unwrap();
     assert!(whole.verify().is_ok());
 
@@ -86,7 +86,8 @@ fn every_flipped_bit_is_noticed() {
         disk.flip_bit(&path(header), bit / 8, (bit % 8) as u32);
         let verified = Run::open(&disk, &dir(), header).and_then(|run| run.verify());
         assert!(matches!(verified, Err(IndexError::Corrupt { .. })), "bit {bit}: {verified:?}");
-        if let Ok(answers) = Run::open(&disk, &dir(), header).and_then(ask_everything) {
+        if let Ok(answers) = Run::open(&disk, &dir(), header).map(Arc::new).and_then(ask_everything)
+        {
             assert!(answers == expected, "bit {bit} changes an answer");
         }
         disk.flip_bit(&path(header), bit / 8, (bit % 8) as u32);
@@ -174,13 +175,25 @@ fn bytes_of_chance_with_right_checksums_do_no_harm() {
 
         let run = Run::open(&disk, &dir(), header).unwrap();
         let verified = run.verify();
+        let run = Arc::new(run);
+        let merged = RunHeader { name: RunName { level: 1, ..header.name }, ..header };
+        let merged = write_merged(&disk, &dir(), merged, &[Arc::clone(&run)], &mut || true);
         let answered = ask_everything(run);
 
         refused += u64::from(verified.is_err());
-        for error in [verified.err(), answered.err()].into_iter().flatten() {
+        for error in [verified.err(), merged.err(), answered.err()].into_iter().flatten() {
             assert!(matches!(error, IndexError::Corrupt { .. }), "{error:?}");
         }
     }
 
     assert!(refused > 1_500, "verifying notices most damage, here {refused} of 3,000");
+}
+
+/// Runs written by every earlier release must stay readable: if these bytes change, so does the
+/// format version.
+#[test]
+fn the_bytes_of_a_run_stay_what_they_are() {
+    let (_, _, bytes) = small_run();
+
+    assert_eq!((bytes.len(), crc32c::crc32c(&bytes)), (3_632, 0xebae_15a6));
 }

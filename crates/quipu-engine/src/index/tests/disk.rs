@@ -2,9 +2,10 @@
 
 use quipu_core::StreamName;
 
-use super::super::{Index, IndexError, Run, RunHeader, RunName};
+use super::super::{Index, IndexError, Run, RunHeader};
 use super::model::{id, key, origin};
 use super::runs::{dir, disk};
+use crate::format::run::RunName;
 use crate::io::sim::{CrashPolicy, Fault, SimDisk};
 use crate::io::{Io, SeededBug};
 

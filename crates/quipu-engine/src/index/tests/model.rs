@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quipu_core::{Direction, LogId};
 
-use super::super::{IdKey, Index, Key, Origin, Reader, Wanted};
+use super::super::wanted::Wanted;
+use super::super::{IdKey, Index, Key, Origin, Reader};
 
 /// A small generator of chance, seeded.
 pub(super) struct Chance(u64);
@@ -159,9 +160,6 @@ pub(super) fn compare_lookups(reader: &Reader, model: &Model, chance: &mut Chanc
     assert_eq!(reader.last(key).unwrap(), positions.last().copied());
     let ordinal = chance.below(positions.len() as u64 + 2);
     assert_eq!(reader.nth(key, ordinal).unwrap(), positions.get(ordinal as usize).copied());
-    let position = chance.below(model.last + 3);
-    let below = positions.iter().filter(|at| **at < position).count();
-    assert_eq!(reader.ordinal(key, position).unwrap(), below as u64);
 
     let id = id(chance.below(ID_COUNT + 2));
     let mut ids = reader.find_ids(id);
@@ -189,7 +187,7 @@ fn tails_answer_as_the_model_does() {
             }
         }
 
-        assert_eq!(index.frozen_count() as u64, (model.last - 1) / u64::from(run_event_count));
+        assert_eq!(index.frozen_count() as u64, model.last / u64::from(run_event_count));
     }
 }
 

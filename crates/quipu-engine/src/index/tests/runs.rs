@@ -7,8 +7,9 @@ use quipu_core::StreamName;
 
 use super::super::seal::write_tail;
 use super::super::tail::Tail;
-use super::super::{Index, IndexError, Key, Run, RunHeader, RunName};
+use super::super::{Index, IndexError, Key, Run, RunHeader};
 use super::model::{Chance, Model, compare_lookups, compare_walk, id, key, origin, push_some};
+use crate::format::run::RunName;
 use crate::io::Io;
 use crate::io::sim::SimDisk;
 
@@ -141,7 +142,7 @@ fn a_merged_run_is_byte_for_byte_the_one_written_from_its_events() {
     let disk = disk();
     let index = Index::new(origin(), 500, 1, Vec::new()).unwrap();
     let stream_names = index.hasher().stream_names();
-    let mut whole = Tail::new(1, 0);
+    let mut whole = Tail::new(1);
     for position in 1..=4_001 {
         let (mut keys, id_number) = event(position);
         if position % 3 == 1 {

@@ -1,0 +1,520 @@
+//! What the user may type: every verb, its arguments and its help.
+//!
+//! Arguments are parsed to the words of the contract here, so that a verb never sees raw text
+//! and a wrong name, query or time is refused before anything is opened.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use quipu_core::{
+    AsOf, ContentType, EventId, EventType, ExpectedRevision, NameError, Query, QueryItem, Revision,
+    StreamName, Tag,
+};
+
+use crate::time;
+
+/// Keeps events durably in a directory: imports, appends, reads, follows and verifies them.
+#[derive(Debug, Parser)]
+#[command(name = "quipu", version, after_help = GENERAL_HELP, max_term_width = 100)]
+#[command(disable_help_subcommand = true, propagate_version = true)]
+pub(crate) struct Cli {
+    /// The directory that holds the log.
+    #[arg(long, global = true, value_name = "DIR", env = "QUIPU_DATA")]
+    #[arg(default_value = "./quipu-data", hide_env_values = true)]
+    pub(crate) data: PathBuf,
+
+    /// How to print answers. Tables stay tables in a pipe; ask for jsonl to feed a program.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: Format,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const GENERAL_HELP: &str = "\
+Answers go to standard output, everything else to standard error.
+Exit codes: 0 done, 1 the answer is no (a conflict, damage found), 2 failure.
+
+A QUERY is one item of blank-separated terms, all of which must hold:
+  type:A,B        the event has one of these types
+  tag:order:1     it has this tag; may stand repeatedly
+  stream:order-1  it is in this stream
+  category:order  its stream's name begins with order and a hyphen, or is order
+A value may be quoted: tag:\"two words\". Several --query mean: any of them.";
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns, for people.
+    #[default]
+    Table,
+    /// One JSON object a line, for programs.
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Import(ImportArgs),
+    Export(ExportArgs),
+    Append(AppendArgs),
+    Read(ReadArgs),
+    Tail(TailArgs),
+    Streams(StreamsArgs),
+    Stats(StatsArgs),
+    Verify(VerifyArgs),
+    RebuildIndex(RebuildIndexArgs),
+    Scavenge(ScavengeArgs),
+    Stream(StreamArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
+    Bench(BenchArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Adds the events of a file of JSON lines, each at most once.
+///
+/// Each line is an object with the fields `stream`, `type`, and optionally `id`, `time`, `tags`,
+/// `content_type`, `data` or `data_base64`, `metadata` or `metadata_base64`; `position` and
+/// `revision` are ignored. The file may be plain, gzip or zstd, whatever its name says.
+///
+/// A line without an id gets one derived from its content, so importing a file twice adds nothing.
+/// Lines are appended in batches of up to 1,000. A wrong line refuses its batch and ends the import;
+/// earlier batches stay.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu import orders.jsonl.gz --keep-time
+  quipu export - | quipu --data ./copy import - --keep-time
+  quipu import samples/orders.jsonl --show")]
+pub(crate) struct ImportArgs {
+    /// The file to read; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Record each event with its line's time. A time earlier than the last event's is raised to
+    /// it, and counted as clamped; a time in the future is refused.
+    #[arg(long)]
+    pub(crate) keep_time: bool,
+    /// Check and count all lines, append nothing.
+    #[arg(long, conflicts_with = "show")]
+    pub(crate) dry_run: bool,
+    /// Accept reserved names, those that begin with $, as `export --full` writes them.
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// Print the first events of the log afterwards.
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20")]
+    pub(crate) show: Option<u64>,
+}
+
+/// Writes events as JSON lines, in the order of the log.
+///
+/// The lines are what `import` reads: with --keep-time there, data, metadata, ids, tags and times
+/// come back byte for byte. A file appears under its name when it is complete; it is compressed if
+/// the name ends in .gz or .zst.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu export > all.jsonl
+  quipu export orders.jsonl.zst --query category:order --as-of 2026-01-01
+  quipu export --full everything.jsonl.gz")]
+pub(crate) struct ExportArgs {
+    /// The file to write; - is standard output.
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) queries: QueryArgs,
+    /// The first position wanted.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<u64>,
+    #[command(flatten)]
+    pub(crate) moment: MomentArgs,
+    /// The most events wanted.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Keep reserved events too: metadata, deletions, tombstones. `import --system` takes them.
+    #[arg(long, visible_alias = "system")]
+    pub(crate) full: bool,
+}
+
+/// Adds one event to a stream.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("data-source").required(true).args(["json", "file", "stdin"])))]
+#[command(after_help = "\
+Examples:
+  quipu append order-1 --type OrderPlaced --json '{\"total_cents\":1200}' --tag order:1 --expect none
+  quipu append user-7 --type UsernameClaimed --json '{}' --tag username:ada \\
+      --fail-if 'type:UsernameClaimed tag:username:ada'
+  generate-report | quipu append report-9 --type ReportMade --content-type application/pdf -
+
+With --expect or --fail-if, a demand that does not hold is a conflict: exit code 1, nothing appended.")]
+pub(crate) struct AppendArgs {
+    /// The stream to add to. Made if it is missing.
+    #[arg(value_name = "STREAM", value_parser = stream_name)]
+    pub(crate) stream: StreamName,
+    /// What kind of fact it is.
+    #[arg(long = "type", value_name = "TYPE", value_parser = event_type)]
+    pub(crate) event_type: EventType,
+    /// The event's data, as JSON text.
+    #[arg(long, value_name = "TEXT", value_parser = json_text)]
+    pub(crate) json: Option<String>,
+    /// A file with the event's data.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Take the event's data from standard input.
+    #[arg(value_name = "-", value_parser = ["-"])]
+    pub(crate) stdin: Option<String>,
+    /// How to read the data; application/json if it is JSON, application/octet-stream otherwise.
+    #[arg(long, value_name = "TYPE", value_parser = content_type)]
+    pub(crate) content_type: Option<ContentType>,
+    /// The event's id. A retry with the same id adds nothing.
+    #[arg(long, value_name = "UUID", value_parser = event_id)]
+    pub(crate) id: Option<EventId>,
+    /// What queries find the event by. May stand repeatedly.
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
+    pub(crate) tags: Vec<Tag>,
+    /// What travels beside the data, as JSON text.
+    #[arg(long, value_name = "JSON", value_parser = json_text)]
+    pub(crate) metadata: Option<String>,
+    /// What the stream must be like: any, none, exists, or the revision of its last event.
+    #[arg(long, value_name = "EXPECTED", value_parser = expected_revision, default_value = "any")]
+    pub(crate) expect: ExpectedRevision,
+    /// Append only if no event matches. Repeated: if none matches any of them.
+    #[arg(long, value_name = "QUERY", value_parser = query_item)]
+    pub(crate) fail_if: Vec<QueryItem>,
+    /// Events at or before this position do not count for --fail-if.
+    #[arg(long, value_name = "POSITION", requires = "fail_if")]
+    pub(crate) after: Option<u64>,
+}
+
+/// Prints the events of a stream, or of the whole log.
+///
+/// A stream that does not exist, and one that is deleted, has no events to print.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu read order-1
+  quipu read --all --query 'type:OrderPlaced,OrderPaid tag:customer:7' --query category:parcel
+  quipu read order-1 --as-of 2026-03-31T12:00:00Z
+  quipu read --all --backward --limit 10 --format jsonl")]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) queries: QueryArgs,
+    /// The first revision of the stream, or position of the log, wanted; inclusive both ways.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<u64>,
+    #[command(flatten)]
+    pub(crate) moment: MomentArgs,
+    /// From the newest to the oldest.
+    #[arg(long)]
+    pub(crate) backward: bool,
+    /// The most events wanted.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Show reserved events too, those whose stream or type begins with $.
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// Prints events as they are appended, until it is interrupted.
+///
+/// It follows a log that another process writes. Without --from it begins with what comes next.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu tail --all
+  quipu tail order-1 --from 0
+  quipu tail --query tag:customer:7 --format jsonl | while read -r event; do ...; done")]
+pub(crate) struct TailArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) queries: QueryArgs,
+    /// The first revision of the stream, or position of the log, wanted: 0 is everything.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<u64>,
+    /// Show reserved events too, those whose stream or type begins with $.
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// Lists the streams, in the order of the bytes of their names.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu streams
+  quipu streams order-2026
+  quipu streams --category order --limit 100")]
+pub(crate) struct StreamsArgs {
+    /// Only streams whose names begin with this.
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Only streams of this category.
+    #[arg(long, value_name = "CATEGORY")]
+    pub(crate) category: Option<String>,
+    /// The most streams wanted.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// List reserved streams too, those whose names begin with $.
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// Says how large the log is, what it takes of the disk, and which streams replay longest.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu stats
+  quipu stats --format jsonl")]
+pub(crate) struct StatsArgs {
+    /// Count reserved events and streams too.
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// Checks every byte of the store and lists what is damaged.
+///
+/// Exit code 1 if anything is. It changes nothing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  quipu verify && quipu backup /mnt/backups/today")]
+pub(crate) struct VerifyArgs {}
+
+/// Makes the index anew from the log.
+///
+/// The index holds nothing that the log does not. The store must not be open for writing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  quipu rebuild-index")]
+pub(crate) struct RebuildIndexArgs {}
+
+/// Frees the space of events that no read of their stream shows any more.
+///
+/// Those are the events of deleted and tombstoned streams, and those beyond $maxCount, $maxAge and
+/// $tb. It cannot be undone.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  quipu stream delete order-1 && quipu scavenge")]
+pub(crate) struct ScavengeArgs {}
+
+/// Shows or changes one stream.
+#[derive(Args, Debug)]
+pub(crate) struct StreamArgs {
+    #[command(subcommand)]
+    pub(crate) verb: StreamVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamVerb {
+    /// Says what is known of a stream.
+    #[command(after_help = "Example:\n  quipu stream info order-1")]
+    Info {
+        /// The stream.
+        #[arg(value_name = "STREAM", value_parser = stream_name)]
+        stream: StreamName,
+    },
+    /// Shows a stream's metadata, or replaces it.
+    #[command(after_help = "\
+Examples:
+  quipu stream metadata order-1
+  quipu stream metadata sensor-7 --set '{\"$maxAge\":86400}'
+
+$maxCount shows only that many events, $maxAge only those of so many seconds, $tb only those
+from that revision on. Other keys are yours.")]
+    Metadata {
+        /// The stream.
+        #[arg(value_name = "STREAM", value_parser = stream_name)]
+        stream: StreamName,
+        /// The metadata, a JSON object, in place of what is there.
+        #[arg(long, value_name = "JSON", value_parser = json_text)]
+        set: Option<String>,
+        /// What the metadata must be like: any, none, exists, or its revision.
+        #[arg(long, value_name = "EXPECTED", value_parser = expected_revision)]
+        #[arg(default_value = "any", requires = "set")]
+        expect: ExpectedRevision,
+    },
+    /// Hides a stream's events before a revision.
+    #[command(after_help = "Example:\n  quipu stream truncate order-1 --before 100")]
+    Truncate {
+        /// The stream.
+        #[arg(value_name = "STREAM", value_parser = stream_name)]
+        stream: StreamName,
+        /// The first revision that stays.
+        #[arg(long, value_name = "REVISION")]
+        before: u64,
+    },
+    /// Hides a stream until something is appended to it again.
+    #[command(after_help = "Example:\n  quipu stream delete order-1 --expect 7")]
+    Delete {
+        /// The stream.
+        #[arg(value_name = "STREAM", value_parser = stream_name)]
+        stream: StreamName,
+        /// What the stream must be like: any, exists, or the revision of its last event.
+        #[arg(long, value_name = "EXPECTED", value_parser = expected_revision)]
+        #[arg(default_value = "any")]
+        expect: ExpectedRevision,
+    },
+    /// Ends a stream for good: nothing can ever be appended to it again.
+    #[command(after_help = "Example:\n  quipu stream tombstone order-1")]
+    Tombstone {
+        /// The stream.
+        #[arg(value_name = "STREAM", value_parser = stream_name)]
+        stream: StreamName,
+        /// What the stream must be like: any, none, exists, or the revision of its last event.
+        #[arg(long, value_name = "EXPECTED", value_parser = expected_revision)]
+        #[arg(default_value = "any")]
+        expect: ExpectedRevision,
+    },
+}
+
+/// Copies the store to a new directory, also while another process writes to it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  quipu backup /mnt/backups/2026-03-31")]
+pub(crate) struct BackupArgs {
+    /// The directory to make.
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: PathBuf,
+}
+
+/// Makes a store of a backup, checking every byte, at the directory that --data names.
+///
+/// The restored log is a new life of the same log: consumers that were ahead of it notice.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  quipu --data ./quipu-data restore /mnt/backups/2026-03-31")]
+pub(crate) struct RestoreArgs {
+    /// The backup.
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+}
+
+/// Measures this disk: a few seconds of appends and a scan, in a directory of its own.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu bench
+  quipu --data /mnt/fast/log bench --seconds 10")]
+pub(crate) struct BenchArgs {
+    /// How long each kind of append goes on.
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+}
+
+/// Prints a completion script for a shell.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  quipu completions bash > ~/.local/share/bash-completion/completions/quipu")]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// One stream or the whole log.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true).args(["stream", "all", "queries"])))]
+pub(crate) struct SourceArgs {
+    /// The stream.
+    #[arg(value_name = "STREAM", value_parser = stream_name, conflicts_with = "all")]
+    pub(crate) stream: Option<StreamName>,
+    /// The whole log.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Which events.
+#[derive(Args, Debug)]
+pub(crate) struct QueryArgs {
+    /// Only events that match; repeated: that match any of them.
+    #[arg(long = "query", id = "queries", value_name = "QUERY", value_parser = query_item)]
+    pub(crate) items: Vec<QueryItem>,
+}
+
+impl QueryArgs {
+    /// The query that the options make together; everything where there are none.
+    pub(crate) fn query(&self) -> Query {
+        if self.items.is_empty() { Query::all() } else { Query { items: self.items.clone() } }
+    }
+}
+
+/// When.
+#[derive(Args, Debug)]
+pub(crate) struct MomentArgs {
+    /// See the log as it was: at a position, an RFC 3339 time, or the start of a date (UTC).
+    #[arg(long, value_name = "POSITION|TIME", value_parser = time::parse_as_of)]
+    pub(crate) as_of: Option<AsOf>,
+}
+
+fn stream_name(text: &str) -> Result<StreamName, NameError> {
+    StreamName::new(text)
+}
+
+fn event_type(text: &str) -> Result<EventType, NameError> {
+    EventType::new(text)
+}
+
+fn content_type(text: &str) -> Result<ContentType, NameError> {
+    ContentType::new(text)
+}
+
+fn tag(text: &str) -> Result<Tag, NameError> {
+    Tag::new(text)
+}
+
+fn event_id(text: &str) -> Result<EventId, String> {
+    let uuid = uuid::Uuid::try_parse(text).map_err(|error| format!("not a UUID: {error}"))?;
+    Ok(EventId::from_uuid(uuid))
+}
+
+fn query_item(text: &str) -> Result<QueryItem, String> {
+    text.parse::<QueryItem>().map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })
+}
+
+fn json_text(text: &str) -> Result<String, String> {
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("not JSON: {error}")),
+    }
+}
+
+fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
+    match text {
+        "any" => Ok(ExpectedRevision::Any),
+        "none" => Ok(ExpectedRevision::NoStream),
+        "exists" => Ok(ExpectedRevision::StreamExists),
+        number => match number.parse() {
+            Ok(revision) => Ok(ExpectedRevision::Exactly(Revision::new(revision))),
+            Err(_) => Err("it is any, none, exists, or a revision such as 7".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_arguments_holds_together() {
+        use clap::CommandFactory;
+
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_expectation_is_a_word_or_a_revision() {
+        assert_eq!(expected_revision("none"), Ok(ExpectedRevision::NoStream));
+        assert_eq!(expected_revision("7"), Ok(ExpectedRevision::Exactly(Revision::new(7))));
+        assert!(expected_revision("-1").is_err());
+    }
+}

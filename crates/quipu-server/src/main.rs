@@ -1,0 +1,61 @@
+//! The `quipu` binary: an event store's command line.
+//!
+//! `main` reads the arguments ([`cli`]), runs one verb ([`verbs`], one file each) and turns what
+//! went wrong into text and an exit code ([`report`]). Verbs open the store through [`open`] and
+//! print through [`output`]; [`line`] alone knows the JSON line that import, export and
+//! `--format jsonl` share.
+
+mod cli;
+mod input;
+mod interrupt;
+mod line;
+mod open;
+mod output;
+mod report;
+mod time;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use output::Output;
+use verbs::{Answer, Context};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return output::print_usage(&usage),
+    };
+    let mut context = Context { data: cli.data, output: Output::new(cli.format) };
+    let answer = run(&cli.verb, &mut context).and_then(|answer| {
+        context.output.flush()?;
+        Ok(answer)
+    });
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(report::NO),
+        Err(error) => report::print(&error),
+    }
+}
+
+fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
+    match verb {
+        Verb::Import(args) => verbs::import::run(args, context),
+        Verb::Export(args) => verbs::export::run(args, context),
+        Verb::Append(args) => verbs::append::run(args, context),
+        Verb::Read(args) => verbs::read::run(args, context),
+        Verb::Tail(args) => verbs::tail::run(args, context),
+        Verb::Streams(args) => verbs::streams::run(args, context),
+        Verb::Stats(args) => verbs::stats::run(args, context),
+        Verb::Verify(args) => verbs::verify::run(args, context),
+        Verb::RebuildIndex(args) => verbs::rebuild_index::run(args, context),
+        Verb::Scavenge(args) => verbs::scavenge::run(args, context),
+        Verb::Stream(args) => verbs::stream::run(args, context),
+        Verb::Backup(args) => verbs::backup::run(args, context),
+        Verb::Restore(args) => verbs::restore::run(args, context),
+        Verb::Bench(args) => verbs::bench::run(args, context),
+        Verb::Completions(args) => verbs::completions::run(args, context),
+    }
+}

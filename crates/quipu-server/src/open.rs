@@ -1,0 +1,26 @@
+//! Opening the data directory: for reading beside whoever writes, or for writing alone.
+
+use std::path::Path;
+
+use quipu_core::Rights;
+use quipu_engine::{Engine, OpenError, OpenOptions};
+
+/// Opens the store for reading. Works beside a process that writes to it.
+pub(crate) fn for_reading(directory: &Path) -> Result<Engine, OpenError> {
+    OpenOptions::new().read_only(true).open(directory)
+}
+
+/// Opens the store for writing; it must exist, and nobody else may write to it meanwhile.
+pub(crate) fn for_writing(directory: &Path) -> Result<Engine, OpenError> {
+    OpenOptions::new().open(directory)
+}
+
+/// As [`for_writing`], and makes the store where it is missing.
+pub(crate) fn for_writing_or_new(directory: &Path, rights: Rights) -> Result<Engine, OpenError> {
+    let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
+    OpenOptions::new()
+        .create(true)
+        .name(name.as_deref().unwrap_or("quipu"))
+        .rights(rights)
+        .open(directory)
+}

@@ -1,0 +1,46 @@
+//! The verbs, one file each: what it asks the store and how it prints the answer.
+
+pub(crate) mod append;
+pub(crate) mod backup;
+pub(crate) mod bench;
+pub(crate) mod completions;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod read;
+pub(crate) mod rebuild_index;
+pub(crate) mod restore;
+pub(crate) mod scavenge;
+pub(crate) mod stats;
+pub(crate) mod stream;
+pub(crate) mod streams;
+pub(crate) mod tail;
+pub(crate) mod verify;
+
+use std::path::PathBuf;
+
+use quipu_core::EventRef;
+
+use crate::output::Output;
+
+/// What every verb works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The directory that holds the log.
+    pub(crate) data: PathBuf,
+    /// Where the answer goes.
+    pub(crate) output: Output,
+}
+
+/// How a verb that did its work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// The question was answered with no.
+    No,
+}
+
+/// Whether an event is the store's or the framework's own, hidden unless asked for.
+pub(crate) fn is_reserved(event: EventRef<'_>) -> bool {
+    event.stream().starts_with('$') || event.event_type().starts_with('$')
+}

@@ -1,0 +1,15 @@
+//! `quipu backup`: copies the store to a new directory, also while another process writes to it.
+
+use super::{Answer, Context};
+use crate::cli::BackupArgs;
+use crate::open;
+use crate::output::{Bar, Value, fact};
+
+pub(crate) fn run(args: &BackupArgs, context: &mut Context) -> anyhow::Result<Answer> {
+    let engine = open::for_reading(&context.data)?;
+    let bar = Bar::new();
+    engine.backup(&args.dest, &mut |progress| bar.show(progress))?;
+    drop(bar);
+    context.output.facts(&[fact("backup", Value::Text(args.dest.display().to_string()))])?;
+    Ok(Answer::Yes)
+}

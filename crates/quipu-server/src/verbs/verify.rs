@@ -1,0 +1,42 @@
+//! `quipu verify`: checks every byte of the store and lists what is damaged.
+
+use super::{Answer, Context};
+use crate::cli::{Format, VerifyArgs};
+use crate::output::{Bar, Output, OutputError, Value, fact, group_digits, note};
+
+pub(crate) fn run(_: &VerifyArgs, context: &mut Context) -> anyhow::Result<Answer> {
+    let bar = Bar::new();
+    let output = &mut context.output;
+    let mut damage_count = 0_u64;
+    let mut printed = Ok(());
+    let mut damage = |damage: quipu_engine::Damage| {
+        damage_count += 1;
+        if printed.is_ok() {
+            printed = print(&damage, output);
+        }
+    };
+    quipu_engine::verify(&context.data, &mut damage, &mut |progress| bar.show(progress))?;
+    printed?;
+    drop(bar);
+    // The list is out before the sum, also where both go to one terminal.
+    output.flush()?;
+    if damage_count > 0 {
+        let places = if damage_count == 1 { "place" } else { "places" };
+        note(&format!("found damage in {} {places}", group_digits(damage_count)));
+        note("hint: restore a backup with `quipu restore`; `quipu rebuild-index` mends an index");
+        return Ok(Answer::No);
+    }
+    note("found no damage");
+    Ok(Answer::Yes)
+}
+
+fn print(damage: &quipu_engine::Damage, output: &mut Output) -> Result<(), OutputError> {
+    match output.format() {
+        Format::Table => output.text(&crate::output::plain(&damage.to_string())),
+        Format::Jsonl => output.object(&[
+            fact("file", Value::Text(damage.file.display().to_string())),
+            fact("offset", Value::Place(damage.offset)),
+            fact("reason", Value::Text(damage.reason.clone())),
+        ]),
+    }
+}

@@ -1,0 +1,50 @@
+//! A full disk, made by mounting a small one where the system lets us.
+
+use std::process::Command;
+
+use crate::support::Store;
+
+/// Runs a script in a name space of its own, with a file system of 24 MiB at the store.
+/// `None` where that is not allowed.
+fn run_on_small_disk(store: &Store, script: &str) -> Option<String> {
+    std::fs::create_dir_all(store.path("small")).unwrap();
+    let mounted = "mount -t tmpfs -o size=24m none small && echo mounted";
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &format!("{mounted} && {{ {script}; }}")])
+        .current_dir(store.path("."))
+        .env("QUIPU", env!("CARGO_BIN_EXE_quipu"))
+        .env("QUIPU_DATA", "small/data")
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.strip_prefix("mounted\n")?.to_owned();
+    Some(text + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_reads_go_on() {
+    let store = Store::missing();
+    let filling = "x".repeat(1 << 20);
+    let lines: String = (0..64)
+        .map(|i| format!("{{\"stream\":\"s-{i}\",\"type\":\"T\",\"data\":\"{filling}{i}\"}}\n"))
+        .collect();
+    store.file("in.jsonl", lines);
+
+    let text = run_on_small_disk(
+        &store,
+        "$QUIPU import in.jsonl; echo import $?; \
+         $QUIPU read --all --format jsonl | wc -l; \
+         $QUIPU stats >/dev/null; echo stats $?; \
+         $QUIPU verify; echo verify $?",
+    );
+
+    let Some(text) = text else {
+        eprintln!("skipped: no file system may be mounted here");
+        return;
+    };
+    assert!(text.contains("import 2\n"), "{text}");
+    assert!(text.contains("disk is full") || text.contains("No space left"), "{text}");
+    assert!(text.contains("hint: free some space"), "{text}");
+    assert!(text.contains("stats 0\n"), "{text}");
+    assert!(text.contains("verify 0\n"), "{text}");
+}
