@@ -26,6 +26,11 @@ impl Layout {
         [self.root.join("manifest-a"), self.root.join("manifest-b")]
     }
 
+    /// A copy of the manifest that is not whole yet.
+    pub(crate) fn new_manifest(&self) -> PathBuf {
+        self.root.join("manifest.new")
+    }
+
     pub(crate) fn watermark(&self) -> PathBuf {
         self.root.join("watermark")
     }

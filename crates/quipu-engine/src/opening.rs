@@ -110,7 +110,7 @@ pub(crate) fn open_as(
         Access::Write => Some(take_lock(&io, &layout)?),
         Access::Read => None,
     };
-    let manifest = match ManifestFile::read(&io, &layout)? {
+    let manifest = match ManifestFile::read(&io, &layout, access)? {
         manifest::Found::Manifest(manifest) => {
             ManifestFile::new(Arc::clone(&io), layout.clone(), manifest)
         }
@@ -147,7 +147,7 @@ fn list_root(
 }
 
 fn is_own_name(name: &str) -> bool {
-    ["lock", "segments", "index", "beside", "watermark"].contains(&name)
+    ["lock", "manifest.new", "segments", "index", "beside", "watermark"].contains(&name)
 }
 
 fn take_lock(io: &Arc<dyn Io>, layout: &Layout) -> Result<Box<dyn Lock>, OpenError> {
@@ -180,7 +180,8 @@ fn create(
     layout: &Layout,
     options: &OpenOptions,
 ) -> Result<ManifestFile, DiskError> {
-    for directory in [layout.segments(), layout.index()] {
+    // The root is among them: a process that made it may have died before its name was durable.
+    for directory in [layout.root().to_owned(), layout.segments(), layout.index()] {
         io.create_dir(&directory).map_err(DiskError::io("create", &directory))?;
     }
     let mut seed = [0; 8];
@@ -251,12 +252,8 @@ fn open_log(
         Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last);
     let indexed_count = index_rest(&log, last, access, progress)?;
-    let recovery = Recovery {
-        event_count: last,
-        indexed_count,
-        torn_size: found.torn_size,
-        lost_run_count,
-    };
+    let recovery =
+        Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };
     let tip = match access {
         Access::Write => Some(tip),
         Access::Read => {

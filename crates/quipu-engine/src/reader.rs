@@ -404,7 +404,7 @@ pub(crate) fn read_stretch(
     let (segment, segment_last) = segments.find_stretch(first)?;
     let last = last.min(segment_last);
     let start = segment.offset_of(first)? as usize;
-    // Up to the last record, not only the first: the bytes at hand may end between the two.
+    // What is settled always ends behind a record, so that it has all of the last one.
     let bytes = segment.settled(u64::from(segment.offset_of(last)?) + 1)?;
     let mut spans = Vec::with_capacity(usize::try_from(last - first + 1).unwrap_or(0));
     let mut end = start;

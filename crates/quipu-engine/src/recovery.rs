@@ -125,6 +125,10 @@ impl Finder<'_> {
         for number in numbers {
             let path = self.layout.segment(number, self.generation(number));
             let file = self.open(&path)?;
+            if number >= self.manifest.floor.segment {
+                // The system's memory may show what the disk does not hold, the head included.
+                file.forget().map_err(DiskError::io("read", &path))?;
+            }
             match Segment::read_header(self.layout, &file, number, self.generation(number)) {
                 Ok(header) => {
                     let expected = heads.last().map_or(1, |head| head.header.number + 1);
@@ -210,8 +214,6 @@ impl Finder<'_> {
     /// Walks the valid batches of the segment written last.
     fn walk(&self, head: &Head) -> Result<End, DiskError> {
         let path = self.layout.segment(head.header.number, head.header.generation);
-        // The system's memory may show what the disk does not hold.
-        head.file.forget().map_err(DiskError::io("read", &path))?;
         let bytes = self.bytes_of(&head.file).map_err(DiskError::io("read", &path))?;
         let seed = head.header.seed();
         let mut end = End {

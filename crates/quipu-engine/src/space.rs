@@ -243,13 +243,17 @@ impl Space {
         let path = self.layout.segment(segment, 0);
         let file = match self.io.create(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.io.open_writable(&path)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.io.open_writable(&path)?
+            }
             Err(error) => return Err(error),
         };
         // A new file's name is durable only once its directory is: an acknowledged batch in a file
         // that a crash makes nameless would be lost.
         if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
-            self.io.sync_dir(&self.layout.segments())?;
+            // A failure is final, a lack of space too: a later sync may say nothing of a name that
+            // this one gave up.
+            self.io.sync_dir(&self.layout.segments()).map_err(Error::other)?;
         }
         Ok(Filled { file, size: 0 })
     }
@@ -258,7 +262,9 @@ impl Space {
         let path = self.layout.ballast();
         let file = match self.io.create(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.io.open_writable(&path)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.io.open_writable(&path)?
+            }
             Err(error) => return Err(error),
         };
         fill(&*file, 0, BALLAST_SIZE_MAX.min(self.segment_size / 4))?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quipu_core::decide::{LogState, StreamFacts};
 use quipu_core::{
-    Direction, EventId, NewEvent, Position, Query, Revision, StreamMetadata,
-    StreamName, TOMBSTONE_TYPE,
+    Direction, EventId, NewEvent, Position, Query, Revision, StreamMetadata, StreamName,
+    TOMBSTONE_TYPE,
 };
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -185,4 +185,3 @@ impl LogState for Writer {
         Ok(None)
     }
 }
-

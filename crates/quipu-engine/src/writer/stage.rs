@@ -131,17 +131,17 @@ impl Writer {
             *next = next.next();
             let given = event.recorded_at.map(Timestamp::as_micros);
             let recorded_at = given.unwrap_or(now.as_micros()).max(self.last_recorded_at);
-            appended.clamped_count += usize::from(given.is_some_and(|given| given < recorded_at));
+            let is_clamped = given.is_some_and(|given| given < recorded_at);
             self.last_recorded_at = recorded_at;
             let mut flags = if index == last { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
-            let place =
-                RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
+            let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
             self.stage_record(&place, name.as_str(), &event);
             self.facts.note(&self.log.hasher, name, revision, &event);
             if own.contains(&index) {
                 let position = Position::new(position);
                 appended.first.get_or_insert(position);
+                appended.clamped_count += usize::from(is_clamped);
                 appended.last = Some(position);
                 let last = &mut last_of[stream];
                 if last.is_none() {

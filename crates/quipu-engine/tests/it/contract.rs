@@ -1,6 +1,6 @@
 //! The contract suite, on the machine's disk with threads, and on a simulated one without.
 
-use std::path::{Path};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,7 +34,8 @@ struct OnDisk {
 impl OnDisk {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let io = Arc::new(MovableClock { system: SystemIo::new(), ahead_micros: AtomicU64::new(0) });
+        let io =
+            Arc::new(MovableClock { system: SystemIo::new(), ahead_micros: AtomicU64::new(0) });
         let engine = options(io.clone()).open(directory.path()).unwrap();
         Self { engine: Mutex::new(Some(engine)), io, directory }
     }

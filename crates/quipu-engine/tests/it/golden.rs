@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use quipu_core::{
-    Append, Change, ContentType, EventId, EventStore, EventType, ExpectedRevision,
-    NewEvent, Query, ReadAll, StreamName, Timestamp, collect,
+    Append, Change, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Query,
+    ReadAll, StreamName, Timestamp, collect,
 };
 use quipu_engine::io::Io;
 use quipu_engine::io::sim::SimDisk;

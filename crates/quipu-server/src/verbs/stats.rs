@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use futures_lite::future::block_on;
 use quipu_core::{Batches, EventStore, ReadError, ReadStream, StreamName, StreamRead, StreamState};
-use quipu_engine::{Engine, Progress, Stats};
+use quipu_engine::{Engine, Stats};
 
 use super::streams::Pages;
 use super::{Answer, Context};
@@ -103,7 +103,7 @@ fn survey(engine: &Engine, stats: &Stats, system: bool) -> Result<Survey, ReadEr
                 longest.pop();
             }
         }
-        bar.show(Progress { done, total: stats.stream_count, unit: "streams" });
+        bar.advance(done, stats.stream_count, "streams");
     }
     let sorted = longest.into_sorted_vec().into_iter();
     survey.longest = sorted

@@ -4,8 +4,8 @@ use quipu_engine::io::SeededBug;
 use quipu_engine::io::sim::{Chance, CrashPolicy};
 
 use super::runs::run;
-use super::workload::Workload;
-use super::world::{World, assert_not_corrupt};
+use super::workload::{Step, Workload};
+use super::world::{Outcome, World, assert_not_corrupt};
 
 pub(crate) const NAME: &str = "power loss";
 pub(crate) const COUNT: u64 = 10_000;
@@ -39,8 +39,8 @@ pub(crate) fn trial(seed: u64, bug: Option<SeededBug>) -> u64 {
         let group = workload.group(world.last(), world.now());
         world.change(group);
     }
-    world.engine().close().unwrap();
-    world.recover();
+    assert_eq!(world.step(Step::Reopen), Outcome::Done);
+    world.look();
     crashes
 }
 

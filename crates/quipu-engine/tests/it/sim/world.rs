@@ -45,7 +45,6 @@ pub(crate) struct World {
     shown: u64,
     /// Whether an outcome was unknown: from then on the engine must refuse all changes.
     has_failed: bool,
-    run_count: u32,
 }
 
 impl World {
@@ -70,7 +69,6 @@ impl World {
             settled: Vec::new(),
             shown: 0,
             has_failed: false,
-            run_count: 16,
         }
     }
 
@@ -95,13 +93,7 @@ impl World {
     /// Opens the store, and finds out what became of the changes whose outcome was unknown.
     pub(crate) fn open(&mut self) -> Result<(), OpenError> {
         self.engine = None;
-        let engine = OpenOptions::new()
-            .create(true)
-            .inline(true)
-            .segment_size(16 << 10)
-            .run_count(self.run_count)
-            .io(Arc::new(self.disk.clone()))
-            .open(DIRECTORY)?;
+        let engine = self.options().open(DIRECTORY)?;
         self.has_failed = false;
         let found = *engine.recovery();
         let frontier = block_on(engine.frontier()).unwrap().get();
@@ -113,6 +105,20 @@ impl World {
         Ok(())
     }
 
+    /// Opens the store if it opens, whatever it then holds.
+    pub(crate) fn open_damaged(&self) -> Option<Engine> {
+        self.options().open(DIRECTORY).ok()
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions::new()
+            .create(true)
+            .inline(true)
+            .segment_size(16 << 10)
+            .run_count(16)
+            .io(Arc::new(self.disk.clone()))
+    }
+
     /// Tells the model of the pending changes that were made: whole ones, in order.
     fn settle(&mut self, frontier: u64) {
         for change in std::mem::take(&mut self.pending) {
@@ -122,7 +128,11 @@ impl World {
             }
             self.settled.push(change);
         }
-        assert_eq!(frontier, self.last(), "acknowledged events are there, and no part of an append");
+        assert_eq!(
+            frontier,
+            self.last(),
+            "acknowledged events are there, and no part of an append"
+        );
         self.shown = frontier;
     }
 
@@ -181,7 +191,11 @@ impl World {
                 let closed = self.engine().close();
                 let opened = self.open();
                 match opened {
-                    Ok(()) if closed.is_ok() => Outcome::Done,
+                    Ok(()) if closed.is_ok() => {
+                        let torn = self.engine().recovery().torn_size;
+                        assert_eq!(torn, 0, "nothing is torn in a store that was closed");
+                        Outcome::Done
+                    }
                     Ok(()) => Outcome::Failed,
                     Err(error) => {
                         assert_not_corrupt(&error);
