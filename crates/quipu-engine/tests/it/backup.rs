@@ -11,7 +11,8 @@ use quipu_core::{
 };
 use quipu_engine::io::sim::{CrashPolicy, SimDisk};
 use quipu_engine::{
-    BackupError, Engine, OpenOptions, Progress, RestoreError, restore, restore_with,
+    BackupError, Engine, OpenOptions, Progress, RestoreError, ScavengeOptions, restore,
+    restore_with,
 };
 
 fn small() -> OpenOptions {
@@ -171,6 +172,37 @@ fn checkpoints_beyond_the_backup_are_of_another_life() {
 
     assert!(matches!(refused, Err(quipu_core::CheckpointError::OtherLife { .. })), "{refused:?}");
     accepted.unwrap();
+}
+
+#[test]
+fn a_scavenged_store_is_backed_up_and_restored_with_its_stubs() {
+    let (directory, engine, backup) = filled();
+    let reader = OpenOptions::new().read_only(true).open(directory.path().join("store")).unwrap();
+    for number in 0..5 {
+        let name = StreamName::new(format!("order-{number}")).unwrap();
+        let metadata = "{\"$maxCount\":2}".into();
+        block_on(engine.set_metadata(name, ExpectedRevision::NoStream, metadata)).unwrap();
+    }
+    let before = all(&reader);
+    let options = ScavengeOptions::new().threshold_percent(0);
+    let scavenged = engine.scavenge_with(options, &mut quiet).unwrap();
+    assert!(scavenged.event_count > 100, "{scavenged:?}");
+    append(&engine, 400);
+
+    // The reader goes on with the files it has open; a backup it makes is of a store that is whole.
+    assert!(all(&reader).len() >= all(&engine).len());
+    assert_eq!(before.len(), 405);
+    let backed_up = reader.backup(backup.with_extension("reader"), &mut quiet).unwrap();
+    assert_eq!(backed_up.frontier.get(), 406);
+    engine.backup(&backup, &mut quiet).unwrap();
+    let dest = directory.path().join("restored");
+    restore(&backup, &dest, &mut quiet).unwrap();
+
+    let second = small().open(&dest).unwrap();
+    assert_eq!(all(&second), all(&engine));
+    assert_eq!(second.recovery().event_count, 406);
+    append(&second, 401);
+    assert_eq!(all(&second).len(), all(&engine).len() + 1);
 }
 
 #[test]

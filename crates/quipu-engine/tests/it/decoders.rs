@@ -10,6 +10,7 @@ use quipu_engine::io::sim::Chance;
 
 use crate::golden::read_golden;
 
+#[expect(clippy::print_stdout, reason = "the seed of a failure is how to have it again")]
 fn chance() -> Chance {
     let seed = std::env::var("QUIPU_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| RandomState::new().hash_one("decoders"));
@@ -20,7 +21,7 @@ fn chance() -> Chance {
 /// The golden files whose names end so.
 fn samples(ending: &str) -> Vec<Vec<u8>> {
     let mut samples = Vec::new();
-    for store in ["clean", "unclean", "many", "restored"] {
+    for store in ["clean", "unclean", "many", "scavenged", "restored"] {
         let files = read_golden(store).into_iter();
         samples.extend(files.filter(|(name, _)| name.contains(ending)).map(|(_, bytes)| bytes));
     }

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use quipu_core::{
-    Append, Change, ContentType, EventData, EventId, EventStore, EventType, ExpectedRevision,
-    NewEvent, Query, ReadAll, StreamName, Timestamp, collect,
+    Append, Change, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Query,
+    ReadAll, StreamName, Timestamp, collect,
 };
 use quipu_engine::io::Io;
 use quipu_engine::io::sim::SimDisk;
-use quipu_engine::{Engine, OpenOptions, restore_with};
+use quipu_engine::{Engine, OpenOptions, ScavengeOptions, restore_with};
 
 const VERSION: &str = "v1";
 /// 2026-01-01 00:00 UTC, in microseconds.
@@ -26,9 +26,17 @@ const BEGIN: i64 = 1_767_225_600_000_000;
 /// A store's files, by their path in it.
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// Writes a store.
+type Write = fn() -> Files;
+
 /// Every golden store: its name, and what writes it.
-const STORES: [(&str, fn() -> Files); 4] =
-    [("clean", clean), ("unclean", unclean), ("many", many), ("restored", restored)];
+const STORES: [(&str, Write); 5] = [
+    ("clean", clean),
+    ("unclean", unclean),
+    ("many", many),
+    ("scavenged", scavenged),
+    ("restored", restored),
+];
 
 struct Author {
     disk: SimDisk,
@@ -175,6 +183,25 @@ fn fill() -> Author {
     author
 }
 
+/// Segments in their second generation, with stubs in place of what metadata hides.
+fn scavenged() -> Files {
+    let mut author = fill();
+    for number in 0..12 {
+        let id = author.id();
+        author.change(Change::SetMetadata {
+            stream: stream(&format!("order-{number}")),
+            expected: ExpectedRevision::NoStream,
+            id,
+            metadata: "{\"$maxCount\":1}".into(),
+        });
+    }
+    let options = ScavengeOptions::new().threshold_percent(0);
+    let scavenged = author.engine.scavenge_with(options, &mut |_| {}).unwrap();
+    assert!(scavenged.segment_count > 1 && scavenged.event_count > 50, "{scavenged:?}");
+    author.engine.close().unwrap();
+    author.files("/store")
+}
+
 /// A log in its second life.
 fn restored() -> Files {
     let author = fill();
@@ -222,10 +249,8 @@ fn describe(engine: &Engine) -> String {
     });
     for event in events {
         let tags: Vec<_> = event.tags.iter().map(|tag| tag.as_str().to_owned()).collect();
-        let data = match &event.data {
-            EventData::Present(data) => format!("{:?}", data),
-            other => format!("{other:?}"),
-        };
+        let data = event.data.present();
+        let data = data.map_or_else(|| "erased".to_owned(), |data| format!("{data:?}"));
         writeln!(
             text,
             "{} {}@{} {} {tags:?} {} {} {} {data} {:?}",
