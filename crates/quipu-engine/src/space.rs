@@ -23,6 +23,8 @@ const STEP_SIZE_MAX: u64 = 8 << 20;
 const AHEAD_SIZE_MAX: u64 = 32 << 20;
 /// What is held back, in an ordinary store; less where segments are small.
 const BALLAST_SIZE_MAX: u64 = 64 << 20;
+/// Enough for the head of a segment and a delete in it.
+const BALLAST_SIZE_MIN: u64 = 16 << 10;
 const ZEROS: &[u8] = &[0; 1 << 20];
 
 /// Whether appends may get the last space there is.
@@ -74,6 +76,7 @@ struct Wish {
 }
 
 /// One step of filling.
+#[derive(Clone, Debug)]
 struct Step {
     segment: u64,
     file: Option<Filled>,
@@ -203,19 +206,26 @@ impl Space {
         let Some(step) = self.next_step(&state) else { return state };
         let needs_ballast = step.segment > 1 && !state.has_ballast;
         let priority = state.wish.map_or(Priority::Ordinary, |wish| wish.priority);
+        let freeing_end =
+            state.wish.filter(|wish| wish.priority == Priority::Freeing).map(|wish| wish.end);
         drop(state);
-        let result = self.do_step(&step, needs_ballast && priority == Priority::Ordinary);
+        let makes_ballast = needs_ballast && priority == Priority::Ordinary;
+        let mut result = self.do_step(&step, makes_ballast);
+        let is_full = result.as_ref().is_err_and(is_disk_full);
+        let has_released = is_full && self.release_ballast();
+        if is_full && let Some(end) = freeing_end {
+            // What the ballast held, and what the step above still found, is for this one.
+            result = self.do_step(&Step { to: end, ..step.clone() }, false);
+        }
         let mut state = self.lock();
+        state.has_ballast &= !has_released;
         match result {
             Ok(filled) => {
-                state.has_ballast |= needs_ballast && priority == Priority::Ordinary;
+                state.has_ballast |= makes_ballast;
                 state.files.insert(step.segment, filled);
                 state.step_size = (state.step_size * 2).min(STEP_SIZE_MAX);
             }
             Err(error) => {
-                if is_disk_full(&error) && self.release_ballast() {
-                    state.has_ballast = false;
-                }
                 state.step_size = STEP_SIZE_MIN;
                 state.failure = Some(error);
             }
@@ -267,13 +277,19 @@ impl Space {
             }
             Err(error) => return Err(error),
         };
-        fill(&*file, 0, BALLAST_SIZE_MAX.min(self.segment_size / 4))?;
+        fill(&*file, 0, BALLAST_SIZE_MAX.min(self.segment_size / 4).max(BALLAST_SIZE_MIN))?;
         file.sync()
     }
 
     /// Gives the ballast up. Whether there was one.
     fn release_ballast(&self) -> bool {
-        self.io.remove(&self.layout.ballast()).is_ok()
+        let is_removed = self.io.remove(&self.layout.ballast()).is_ok();
+        if is_removed {
+            // The space comes back once it is durable that nobody can have the file again. If this
+            // fails it comes back later.
+            let _later = self.io.sync_dir(self.layout.root());
+        }
+        is_removed
     }
 }
 

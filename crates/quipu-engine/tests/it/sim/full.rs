@@ -114,12 +114,12 @@ fn a_delete_finds_room_on_a_disk_that_is_full_for_events() {
     world.open().unwrap();
     let mut chance = Chance::new(1);
     for _ in 0..12 {
-        assert_eq!(world.change(vec![large_append(&mut chance)]), Outcome::Done);
+        assert_eq!(world.change(vec![append_of(4_000, &mut chance)]), Outcome::Done);
     }
     world.disk.set_free_space(Some(0));
-    while world.change(vec![large_append(&mut chance)]) == Outcome::Done {}
+    while world.change(vec![append_of(1, &mut chance)]) == Outcome::Done {}
 
-    for number in 0..8 {
+    for number in 0..4 {
         let stream = StreamName::new("large-1").unwrap();
         let id = EventId::from_bytes([number; 16]);
         let metadata = format!("{{\"$maxCount\":{}}}", number + 1).into();
@@ -127,17 +127,16 @@ fn a_delete_finds_room_on_a_disk_that_is_full_for_events() {
         let change = Change::SetMetadata { stream, expected, id, metadata };
         assert_eq!(world.change(vec![change]), Outcome::Done, "metadata {number}");
     }
-    let still = block_on(world.engine().change(large_append(&mut chance)));
+    let still = block_on(world.engine().change(append_of(1, &mut chance)));
 
     assert!(matches!(still, Err(AppendError::DiskFull)), "{still:?}");
     world.look();
 }
 
-fn large_append(chance: &mut Chance) -> Change {
+fn append_of(size: usize, chance: &mut Chance) -> Change {
     let mut id = [0; 16];
     chance.fill(&mut id);
-    let event =
-        NewEvent::json("Large", vec![b'1'; 4_000]).unwrap().with_id(EventId::from_bytes(id));
+    let event = NewEvent::json("Large", vec![b'1'; size]).unwrap().with_id(EventId::from_bytes(id));
     let stream = StreamName::new("large-1").unwrap();
     Append::to_stream(stream, ExpectedRevision::Any, [event]).into()
 }
