@@ -25,7 +25,6 @@ use crate::io::File;
 use crate::log::{Log, keys_of};
 use crate::manifest::{Found, ManifestFile};
 use crate::recovery::Access;
-use crate::recovery::Access;
 use crate::segment::{Segment, is_zero};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
