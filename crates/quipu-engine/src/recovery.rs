@@ -294,14 +294,11 @@ impl Finder<'_> {
         let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
         let Some(rest) = rest else { return Ok(0) };
         let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-        if self.io.has_bug(SeededBug::ReuseTornSequence) {
-            return Ok(0);
-        }
         let torn = &rest[..=last];
         self.keep_aside(head.header.number, start, torn)?;
         if is_headless {
             self.remove(&path)?;
-        } else {
+        } else if !self.io.has_bug(SeededBug::ReuseTornSequence) {
             let zeros = vec![0; torn.len()];
             head.file.write_at(&zeros, start).map_err(DiskError::io("write", &path))?;
             head.file.sync().map_err(DiskError::io("sync", &path))?;
