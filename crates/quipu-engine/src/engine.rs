@@ -89,7 +89,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let rights = options.rights;
         let inline = options.inline;
         let Opened { log, identity, recovery, writer, space, beside, lock } =

@@ -155,7 +155,7 @@ impl Finder<'_> {
     /// Whether a file beside the segments is the remains of a step that a crash cut off.
     fn is_stray(&self, name: &str) -> bool {
         let table = parse_offsets_name(name);
-        name.ends_with(".new")
+        Path::new(name).extension().is_some_and(|own| own == "new")
             || table.is_some_and(|(number, generation)| generation != self.generation(number))
     }
 

@@ -269,7 +269,7 @@ impl Writer {
         let head = if active.is_new { segment.header.encode() } else { Vec::new() };
         let offset = if active.is_new { 0 } else { self.place.offset };
         let is_new = std::mem::take(&mut active.is_new);
-        let sealed = self.stage.seal(head, segment.seed, self.place, self.last_recorded_at);
+        let sealed = self.stage.seal(&head, segment.seed, self.place, self.last_recorded_at);
 
         let early = self.log.io.has_bug(SeededBug::ExposeBeforeDurable);
         if early {

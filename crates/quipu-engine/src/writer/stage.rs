@@ -68,7 +68,7 @@ impl Stage {
     }
 
     /// Puts the heads before the records. The stage is empty afterwards.
-    pub(crate) fn seal(&mut self, head: Vec<u8>, seed: u32, place: Place, now: i64) -> Sealed {
+    pub(crate) fn seal(&mut self, head: &[u8], seed: u32, place: Place, now: i64) -> Sealed {
         let mut buffer = std::mem::take(&mut self.buffer);
         let starts = std::mem::take(&mut self.starts);
         let body = &buffer[LEAD_SIZE..];
@@ -84,7 +84,7 @@ impl Stage {
         let (bytes, crc) = header.encode(seed);
         buffer[SEGMENT_HEADER_SIZE..LEAD_SIZE].copy_from_slice(&bytes);
         let from = SEGMENT_HEADER_SIZE - head.len();
-        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(&head);
+        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(head);
         buffer.resize(SEGMENT_HEADER_SIZE + padded(buffer.len() - SEGMENT_HEADER_SIZE), 0);
         let next = Place {
             offset: place.offset + header.size(),
