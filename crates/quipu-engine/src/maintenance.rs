@@ -31,6 +31,8 @@ pub(crate) struct Maintenance {
 #[derive(Debug, Default)]
 struct State {
     is_asked: bool,
+    /// Whether the last step failed and is not tried again yet.
+    is_resting: bool,
     stop: bool,
 }
 
@@ -47,9 +49,9 @@ impl Maintenance {
 
     /// Works until told to stop. A thread of its own runs this.
     pub(crate) fn run(&self) {
-        let mut patience = None;
-        while self.wait(patience) {
-            patience = self.work().is_err().then_some(PATIENCE);
+        while self.wait() {
+            let failed = self.work().is_err();
+            self.lock().is_resting = failed;
             self.changed.notify_all();
         }
     }
@@ -61,19 +63,15 @@ impl Maintenance {
     }
 
     /// Makes the writer wait while the index has too much in memory.
+    ///
+    /// Not while the index rests after a failure: a disk without space for it must not stop the
+    /// log. Memory grows instead, until the log has no space either.
     pub(crate) fn hold_back(&self) {
         let mut state = self.lock();
-        while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop {
+        while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop && !state.is_resting {
             state.is_asked = true;
             self.changed.notify_all();
-            let (next, timeout) =
-                self.changed.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-            state = next;
-            if timeout.timed_out() {
-                // A disk without space for the index must not stop the log; memory grows instead,
-                // until the log has no space either.
-                return;
-            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -86,21 +84,18 @@ impl Maintenance {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits to be asked. Whether to go on.
-    fn wait(&self, patience: Option<Duration>) -> bool {
+    /// Waits to be asked, or after a failure for as long as it rests. Whether to go on.
+    fn wait(&self) -> bool {
         let mut state = self.lock();
-        while !state.is_asked && !state.stop {
-            match patience {
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(patience) => {
-                    let waited = self.changed.wait_timeout(state, patience);
-                    let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    state = next;
-                    if timeout.timed_out() {
-                        break;
-                    }
-                }
-            }
+        if state.is_resting {
+            let rests = |state: &mut State| !state.stop;
+            let waited = self.changed.wait_timeout_while(state, PATIENCE, rests);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.is_resting = false;
+        } else {
+            let idles = |state: &mut State| !state.is_asked && !state.stop;
+            let waited = self.changed.wait_while(state, idles);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         }
         state.is_asked = false;
         !state.stop
