@@ -245,6 +245,48 @@ fn a_directory_that_is_not_a_store_is_an_error_and_stays_as_it_is() {
     assert_eq!(names, ["diary.txt"]);
 }
 
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
+    })
+}
+
+/// Sets the format version in a manifest, as `FORMAT.md` lays it out: the version at 8, a checksum
+/// of the 40 bytes of the header at their end.
+fn set_format_version(store: &Store, version: u32) {
+    for name in ["manifest-a", "manifest-b"] {
+        let path = store.data().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes[36..40], crc32c(&bytes[..36]).to_le_bytes(), "the layout is another");
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
+        let checksum = crc32c(&bytes[..36]).to_le_bytes();
+        bytes[36..40].copy_from_slice(&checksum);
+        fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_newer_format_is_an_error_that_says_which() {
+    let store = Store::with(&lines(1));
+    // A second opening for writing leaves two copies of the manifest.
+    store.import(lines(2), &[]).ok();
+    let newer = quipu_engine::FORMAT_VERSION + 1;
+    let backup = store.path("backup").display().to_string();
+    set_format_version(&store, newer);
+
+    for args in READERS {
+        let ran = store.run(args).fails(&format!("has format {newer}, this version knows"));
+        assert!(ran.err().contains("hint: use the version that wrote it"), "{ran}");
+    }
+    store.run(&["backup", &backup]).fails("has format");
+    store.import(lines(2), &[]).fails("has format");
+    store.run(&["append", "a", "--type", "T", "--json", "{}"]).fails("has format");
+
+    set_format_version(&store, quipu_engine::FORMAT_VERSION);
+    assert_eq!(store.events().len(), 2);
+}
+
 #[test]
 fn a_file_in_place_of_the_directory_is_an_error() {
     let store = Store::missing();

@@ -161,6 +161,28 @@ fn after_the_line_is_mended_the_import_goes_on_where_it_ended() {
     assert_eq!(field(&store.events(), "stream"), streams);
 }
 
+/// Killed in the midst of it, an import has appended whole batches, and the same import goes on.
+#[test]
+fn a_killed_import_goes_on_where_it_ended() {
+    let store = Store::missing();
+    let text = lines(5_000);
+    let mut import = store.start(&["import", "-"]);
+    let cut = text.match_indices('\n').nth(3_499).unwrap().0;
+    import.stdin.as_mut().unwrap().write_all(&text.as_bytes()[..cut]).unwrap();
+    import.until(|| store.run(&["read", "order-2999"]).out().contains("order-2999"));
+    drop(import);
+
+    let before = store.events().len();
+    let ran = store.import(&text, &[]).ok();
+
+    assert_eq!(before, 3_000, "only whole batches");
+    assert_eq!(ran.fact("already there"), "3,000");
+    assert_eq!(ran.fact("imported"), "2,000");
+    let streams: Vec<String> = (0..5_000).map(|i| format!("order-{i}")).collect();
+    assert_eq!(field(&store.events(), "stream"), streams);
+    store.run(&["verify"]).ok();
+}
+
 #[test]
 fn a_dry_run_checks_and_counts_and_appends_nothing() {
     let store = Store::missing();

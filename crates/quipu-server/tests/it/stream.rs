@@ -150,6 +150,40 @@ fn scavenging_takes_hidden_events_out_of_the_log_and_nothing_else() {
     store.run(&["verify"]).ok();
 }
 
+/// Segments of the smallest size, so that a few hundred events fill several.
+#[test]
+fn scavenging_frees_the_space_of_deleted_streams() {
+    let store = Store::missing();
+    let small = quipu_engine::OpenOptions::new().create(true).segment_size(16 << 10);
+    small.open(store.data()).unwrap().close().unwrap();
+    // A stub is kept of each event, so that only large ones are worth it.
+    let filling = "x".repeat(500);
+    let line = |i: usize| {
+        format!("{{\"stream\":\"s-{}\",\"type\":\"T\",\"data\":\"{filling}{i}\"}}\n", i % 5)
+    };
+    let lines: String = (0..500).map(line).collect();
+    for chunk in lines.split_inclusive('\n').collect::<Vec<_>>().chunks(50) {
+        store.import(chunk.concat(), &[]).ok();
+    }
+    for stream in ["s-1", "s-2", "s-3"] {
+        store.run(&["stream", "delete", stream]).ok();
+    }
+    let kept =
+        |store: &Store| [store.json(&["read", "s-0"]), store.json(&["read", "s-4"])].concat();
+    let before = kept(&store);
+
+    let scavenged = store.json(&["scavenge"]);
+
+    assert!(scavenged[0]["scavenged"].as_u64().unwrap() > 100, "{scavenged:?}");
+    assert!(scavenged[0]["freed"].as_u64().unwrap() > 0, "{scavenged:?}");
+    assert_eq!(kept(&store), before);
+    assert!(store.json(&["read", "--all"]).len() < 400);
+    assert_eq!(store.import(&lines, &[]).ok().fact("already there"), "500", "stubs keep the ids");
+    store.run(&["verify"]).ok();
+    let again = store.json(&["scavenge", "--threshold", "0"]);
+    assert!(again[0]["left"].as_u64().unwrap() <= scavenged[0]["left"].as_u64().unwrap());
+}
+
 #[test]
 fn system_streams_are_not_changed_by_hand() {
     let store = five();
