@@ -232,6 +232,7 @@ impl Picked {
 
     /// The next events. None where enough candidates were looked at, or at the end.
     pub(crate) fn gather(&mut self) -> Result<Gathered, DiskError> {
+        let segments = self.log.segments();
         let mut gather = Gather::default();
         let mut looked_at = 0;
         let mut last_seen = None;
@@ -248,7 +249,7 @@ impl Picked {
             looked_at += 1;
             last_seen = Some(position);
             let pick = &self.pick;
-            let taken = self.log.with_record(position, |record| {
+            let taken = segments.with_record(position, |record| {
                 let wanted = pick.wants(&record);
                 if wanted {
                     gather.push(&record);

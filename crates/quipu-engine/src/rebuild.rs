@@ -46,15 +46,15 @@ pub fn rebuild_index_with(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Rebuilt, OpenError> {
-    rebuild(OpenOptions::new().io(io).inline(true), directory, progress)
+    rebuild(&OpenOptions::new().io(io).inline(true), directory, progress)
 }
 
 fn rebuild(
-    options: OpenOptions,
+    options: &OpenOptions,
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Rebuilt, OpenError> {
-    let opened = opening::open_as(directory, &options, Indexing::Anew(progress))?;
+    let opened = opening::open_as(directory, options, Indexing::Anew(progress))?;
     let log = opened.log;
     for segment in log.segments().iter().rev().skip(1) {
         segment.write_offsets_file(&log.layout)?;

@@ -168,11 +168,26 @@ impl Segment {
         look: impl FnOnce(Record<'_>) -> T,
     ) -> Result<T, DiskError> {
         let offset = self.offset_of(position)?;
+        {
+            // Looking under the lock spares a shared count that all readers would fight over.
+            let settled = self.settled.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(bytes) = settled.get(offset as usize..).filter(|rest| !rest.is_empty()) {
+                return self.decode(bytes, offset, position).map(look);
+            }
+        }
         let settled = self.settled(u64::from(offset) + 1)?;
         let bytes = settled.get(offset as usize..).unwrap_or_default();
-        let record = Record::decode(bytes, self.seed, position)
-            .map_err(|reason| DiskError::corrupt(&self.path, u64::from(offset), reason))?;
-        Ok(look(record))
+        self.decode(bytes, offset, position).map(look)
+    }
+
+    fn decode<'a>(
+        &self,
+        bytes: &'a [u8],
+        offset: u32,
+        position: u64,
+    ) -> Result<Record<'a>, DiskError> {
+        Record::decode(bytes, self.seed, position)
+            .map_err(|reason| DiskError::corrupt(&self.path, u64::from(offset), reason))
     }
 
     /// Where the record of `position` begins.
