@@ -90,6 +90,11 @@ impl Output {
         self.format
     }
 
+    /// Whether people look at the answer on a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.width.is_some()
+    }
+
     /// Prints bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         Ok(self.stdout.write_all(bytes)?)
@@ -141,7 +146,7 @@ impl Output {
     }
 
     fn style(&self, style: Style) -> Style {
-        style.force_styling(self.width.is_some() && console::colors_enabled())
+        style.force_styling(self.is_terminal() && console::colors_enabled())
     }
 }
 
