@@ -89,7 +89,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let rights = options.rights;
         let inline = options.inline;
         let Opened { log, identity, recovery, writer, space, beside, lock } =
@@ -181,9 +181,10 @@ impl Engine {
 }
 
 async fn wait_for(answered: Answered) -> Result<Appended, AppendError> {
-    answered.await.unwrap_or_else(|_dropped| {
-        Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
-    })
+    match answered.await {
+        Ok(outcome) => outcome.answer,
+        Err(_dropped) => Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped"))),
+    }
 }
 
 impl Drop for Inner {

@@ -86,10 +86,6 @@ impl Log {
         *segments = segments.with(segment);
     }
 
-    pub(crate) fn set_segments(&self, segments: Segments) {
-        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = segments;
-    }
-
     pub(crate) fn manifest(&self) -> MutexGuard<'_, ManifestFile> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }

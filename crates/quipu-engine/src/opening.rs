@@ -56,14 +56,14 @@ const READ_TRIES: u32 = 8;
 const READ_PATIENCE: Duration = Duration::from_millis(2);
 
 /// Opens the store in a directory.
-pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
+pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     if !options.read_only || options.inline {
         return open_as(directory, options, Indexing::Kept);
     }
     // A writer may be making the store, beginning a segment or replacing runs at this moment. What
     // looks wrong then looks right a little later, from a fresh manifest.
     for attempt in 0..READ_TRIES - 1 {
-        match open_as(directory, options.clone(), Indexing::Strict) {
+        match open_as(directory, options, Indexing::Strict) {
             Err(error) if may_pass(&options.io, directory, &error) => {
                 std::thread::park_timeout(READ_PATIENCE * 2_u32.pow(attempt));
             }
@@ -93,17 +93,18 @@ fn may_pass(io: &Arc<dyn Io>, directory: &Path, error: &OpenError) -> bool {
 /// Opens the store in a directory, and does with its index what is asked.
 pub(crate) fn open_as(
     directory: &Path,
-    options: OpenOptions,
+    options: &OpenOptions,
     indexing: Indexing<'_>,
 ) -> Result<Opened, OpenError> {
     let io = Arc::clone(&options.io);
     let layout = Layout::new(directory);
     let access = if options.read_only { Access::Read } else { Access::Write };
-    let names = list_root(&io, directory, &options)?;
+    let names = list_root(&io, directory, options)?;
     let is_store = names.iter().any(|name| name.starts_with("manifest-"));
     // Only what a creation that a crash cut off leaves behind may be there.
     let is_fresh = names.iter().all(|name| is_own_name(name));
-    if !is_store && !(options.create && access == Access::Write && is_fresh) {
+    let may_create = options.create && access == Access::Write && is_fresh;
+    if !(is_store || may_create) {
         return Err(OpenError::NotAStore { directory: directory.to_owned() });
     }
     let lock = match access {
@@ -118,7 +119,7 @@ pub(crate) fn open_as(
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
             return Err(OpenError::NewerFormat { directory, found, known });
         }
-        manifest::Found::Nothing => create(&io, &layout, &options)?,
+        manifest::Found::Nothing => create(&io, &layout, options)?,
     };
     let parts = Parts { io, layout, manifest, access, lock };
     open_log(parts, options, indexing)
@@ -215,7 +216,7 @@ struct Parts {
 
 fn open_log(
     parts: Parts,
-    options: OpenOptions,
+    options: &OpenOptions,
     indexing: Indexing<'_>,
 ) -> Result<Opened, OpenError> {
     let Parts { io, layout, mut manifest, access, lock } = parts;
@@ -232,7 +233,7 @@ fn open_log(
         }
     };
     let (index, lost_run_count) =
-        open_index(&io, &layout, &mut manifest, &options, last, is_strict)?;
+        open_index(&io, &layout, &mut manifest, options, last, is_strict)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
         Access::Read => None,

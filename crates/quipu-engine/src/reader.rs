@@ -141,7 +141,7 @@ impl Log {
             (Some(from), Direction::Backward) => from.get().min(upto),
         };
         if read.query.is_all() {
-            let scan = Scan::new(Arc::clone(self), from, upto, read.direction, read.limit);
+            let scan = Scan::new(self, from, upto, read.direction, read.limit);
             return Ok((upto, Box::new(scan)));
         }
         let picked = self.pick_query(read.query, from, upto, read.direction, read.limit);
@@ -329,7 +329,7 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn new(
-        log: Arc<Log>,
+        log: &Log,
         from: u64,
         upto: u64,
         direction: Direction,

@@ -54,7 +54,7 @@ fn rebuild(
     directory: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Rebuilt, OpenError> {
-    let opened = opening::open_as(directory, options, Indexing::Anew(progress))?;
+    let opened = opening::open_as(directory, &options, Indexing::Anew(progress))?;
     let log = opened.log;
     for segment in log.segments().iter().rev().skip(1) {
         segment.write_offsets_file(&log.layout)?;

@@ -155,7 +155,7 @@ impl Finder<'_> {
     /// Whether a file beside the segments is the remains of a step that a crash cut off.
     fn is_stray(&self, name: &str) -> bool {
         let table = parse_offsets_name(name);
-        name.ends_with(".new")
+        Path::new(name).extension().is_some_and(|own| own == "new")
             || table.is_some_and(|(number, generation)| generation != self.generation(number))
     }
 
@@ -294,14 +294,11 @@ impl Finder<'_> {
         let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
         let Some(rest) = rest else { return Ok(0) };
         let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-        if self.io.has_bug(SeededBug::ReuseTornSequence) {
-            return Ok(0);
-        }
         let torn = &rest[..=last];
         self.keep_aside(head.header.number, start, torn)?;
         if is_headless {
             self.remove(&path)?;
-        } else {
+        } else if !self.io.has_bug(SeededBug::ReuseTornSequence) {
             let zeros = vec![0; torn.len()];
             head.file.write_at(&zeros, start).map_err(DiskError::io("write", &path))?;
             head.file.sync().map_err(DiskError::io("sync", &path))?;

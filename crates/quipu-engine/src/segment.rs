@@ -369,10 +369,6 @@ impl Segments {
         self.0.iter().zip(self.0.iter().skip(1))
     }
 
-    pub(crate) fn last(&self) -> Option<&Arc<Segment>> {
-        self.0.last()
-    }
-
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

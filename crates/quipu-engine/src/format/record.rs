@@ -1,6 +1,5 @@
 //! A record: the bytes of one event.
 
-use bytes::Bytes;
 use quipu_core::{EventId, EventSpan, NewEvent, Position, Revision, Timestamp};
 
 use super::checksum;
@@ -309,11 +308,6 @@ impl<'a> Record<'a> {
             content_type_size: self.content_type_size,
             erased: self.is_erased(),
         }
-    }
-
-    /// The data as shared bytes, given the shared bytes this record was read from.
-    pub(crate) fn shared_data(&self, of: &Bytes) -> Bytes {
-        of.slice_ref(self.data())
     }
 
     fn names_offset(&self) -> usize {

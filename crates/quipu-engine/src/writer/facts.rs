@@ -126,17 +126,15 @@ impl LogState for Writer {
 
     fn stream(&mut self, stream: &StreamName) -> Result<StreamFacts, DiskError> {
         let key = key(self.log.hasher, stream);
-        let known = match self.facts.get(key) {
-            Some(known) => known,
-            None => {
-                let reader = self.log.index.reader(u64::MAX);
-                let hasher = self.log.hasher;
-                let facts = lookup::facts(self, &reader, hasher, stream)?;
-                let metadata = facts.metadata.map(Arc::new);
-                let known = Known { last: facts.last, tombstoned: facts.tombstoned, metadata };
-                self.facts.insert(key, known.clone());
-                known
-            }
+        let known = if let Some(known) = self.facts.get(key) {
+            known
+        } else {
+            let reader = self.log.index.reader(u64::MAX);
+            let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
+            let metadata = facts.metadata.map(Arc::new);
+            let known = Known { last: facts.last, tombstoned: facts.tombstoned, metadata };
+            self.facts.insert(key, known.clone());
+            known
         };
         Ok(StreamFacts {
             last: known.last,

@@ -4,6 +4,7 @@ use quipu_core::decide::Plan;
 use quipu_core::{Appended, AppendedStream, Position, Revision, TOMBSTONE_TYPE, Timestamp};
 
 use super::Writer;
+use super::queue::Leftovers;
 use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
 use crate::format::record::{self, Record, RecordPlace, flag};
@@ -67,7 +68,7 @@ impl Stage {
     }
 
     /// Puts the heads before the records. The stage is empty afterwards.
-    pub(crate) fn seal(&mut self, head: Vec<u8>, seed: u32, place: Place, now: i64) -> Sealed {
+    pub(crate) fn seal(&mut self, head: &[u8], seed: u32, place: Place, now: i64) -> Sealed {
         let mut buffer = std::mem::take(&mut self.buffer);
         let starts = std::mem::take(&mut self.starts);
         let body = &buffer[LEAD_SIZE..];
@@ -83,7 +84,7 @@ impl Stage {
         let (bytes, crc) = header.encode(seed);
         buffer[SEGMENT_HEADER_SIZE..LEAD_SIZE].copy_from_slice(&bytes);
         let from = SEGMENT_HEADER_SIZE - head.len();
-        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(&head);
+        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(head);
         buffer.resize(SEGMENT_HEADER_SIZE + padded(buffer.len() - SEGMENT_HEADER_SIZE), 0);
         let next = Place {
             offset: place.offset + header.size(),
@@ -116,7 +117,7 @@ pub(crate) fn size_of(plan: &Plan) -> usize {
 
 impl Writer {
     /// Encodes the records of a plan, indexes them behind the watermark, and makes the answer.
-    pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> Appended {
+    pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> (Appended, Leftovers) {
         let Plan { mut streams, events, own } = plan;
         let mut salts = vec![[0; 16]; events.len()];
         self.log.io.randomize(salts.as_flattened_mut());
@@ -125,7 +126,8 @@ impl Writer {
         let mut is_over = vec![false; streams.len()];
         let mut order = Vec::new();
         let last = events.len() - 1;
-        for (index, (stream, event)) in events.into_iter().enumerate() {
+        for (index, (stream, event)) in events.iter().enumerate() {
+            let stream = *stream;
             let (name, next) = &mut streams[stream];
             let position = self.place.position + self.stage.count() as u64;
             let revision = next.get();
@@ -137,7 +139,7 @@ impl Writer {
             let mut flags = if index == last { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
             let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
-            self.stage_record(&place, name.as_str(), &event);
+            self.stage_record(&place, name.as_str(), event);
             is_over[stream] = event.event_type == TOMBSTONE_TYPE;
             if own.contains(&index) {
                 let position = Position::new(position);
@@ -162,7 +164,7 @@ impl Writer {
                 Some(AppendedStream { stream: streams[stream].0.clone(), position, revision })
             })
             .collect();
-        appended
+        (appended, events)
     }
 
     fn stage_record(&mut self, place: &RecordPlace, stream: &str, event: &quipu_core::NewEvent) {

@@ -61,7 +61,16 @@ fn live(world: &mut World, workload: &mut Workload, chance: &mut Chance) {
     }
     if !world.disk.is_crashed() {
         world.look();
-        world.retry();
+        match chance.below(4) {
+            // What was torn must not be there a second time.
+            0 => _ = world.step(Step::Reopen),
+            // Not the same bytes in the place of those that were torn.
+            1 => _ = world.step(workload.next(world.last(), world.now())),
+            _ => {}
+        }
+        if !world.disk.is_crashed() {
+            world.retry();
+        }
     }
     for _ in 0..5 + chance.below(40) {
         if world.disk.is_crashed() {
