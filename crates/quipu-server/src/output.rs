@@ -90,6 +90,11 @@ impl Output {
         self.format
     }
 
+    /// Whether people look at the answer on a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.width.is_some()
+    }
+
     /// Prints bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         Ok(self.stdout.write_all(bytes)?)
@@ -141,7 +146,7 @@ impl Output {
     }
 
     fn style(&self, style: Style) -> Style {
-        style.force_styling(self.width.is_some() && console::colors_enabled())
+        style.force_styling(self.is_terminal() && console::colors_enabled())
     }
 }
 
@@ -256,22 +261,25 @@ pub(crate) struct Bar(ProgressBar);
 impl Bar {
     /// A bar for work of unknown size.
     pub(crate) fn new() -> Self {
-        let bar = ProgressBar::no_length();
-        bar.enable_steady_tick(Duration::from_millis(120));
-        Self(bar)
+        Self::with_template(None, "{spinner} {elapsed}")
     }
 
     /// A bar for an input of so many bytes.
     pub(crate) fn bytes(size: Option<u64>) -> Self {
-        let bar = Self::new();
-        let template = match size {
-            Some(size) => {
-                bar.0.set_length(size);
-                "{bar:30} {binary_bytes}/{binary_total_bytes} {msg} {eta}"
-            }
-            None => "{spinner} {binary_bytes} {msg}",
-        };
+        match size {
+            Some(_) => Self::with_template(
+                size,
+                "{bar:30} {binary_bytes}/{binary_total_bytes} {msg} {eta}",
+            ),
+            None => Self::with_template(None, "{spinner} {binary_bytes} {msg}"),
+        }
+    }
+
+    fn with_template(size: Option<u64>, template: &str) -> Self {
+        let bar = Self(size.map_or_else(ProgressBar::no_length, ProgressBar::new));
         bar.set_template(template);
+        // Drawn from here on, and not before it looks as it should.
+        bar.0.enable_steady_tick(Duration::from_millis(120));
         bar
     }
 

@@ -9,6 +9,13 @@ pub(crate) fn to_text(time: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(time.as_micros()).unwrap_or(nearest).to_string()
 }
 
+/// As [`to_text`], cut to the second.
+pub(crate) fn to_seconds_text(time: Timestamp) -> String {
+    const SECOND: i64 = 1_000_000;
+    let micros = time.as_micros();
+    to_text(Timestamp::from_micros(micros.saturating_sub(micros.rem_euclid(SECOND))))
+}
+
 /// Reads an RFC 3339 time; what is finer than a microsecond is cut off.
 pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
     match text.parse::<jiff::Timestamp>() {
@@ -58,6 +65,16 @@ mod tests {
 
             assert_eq!(parse(&to_text(time)), Ok(time));
         }
+    }
+
+    #[test]
+    fn a_time_is_cut_to_the_second_it_is_in() {
+        let texts = [1_999_999, 2_000_000, -1].map(Timestamp::from_micros);
+
+        let texts = texts.map(to_seconds_text);
+
+        let expected = ["1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z", "1969-12-31T23:59:59Z"];
+        assert_eq!(texts, expected);
     }
 
     #[test]

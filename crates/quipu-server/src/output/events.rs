@@ -1,5 +1,6 @@
 //! Events on their way out: JSON lines, or rows of a table.
 
+use console::truncate_str;
 use quipu_core::{EventBatch, EventRef};
 
 use super::{Align, Column, Output, OutputError, Table, plain};
@@ -10,6 +11,8 @@ use crate::{line, time};
 const PAGE_COUNT: usize = 200;
 /// The most characters of data that a row shows.
 const DATA_COUNT_MAX: usize = 200;
+/// The widest that tags are on a terminal, where data must fit on the same line.
+const TAGS_WIDTH_MAX: usize = 32;
 
 const COLUMNS: &[Column] = &[
     Column { title: "position", align: Align::Right },
@@ -23,7 +26,8 @@ const COLUMNS: &[Column] = &[
 
 /// Prints events in the format asked for.
 ///
-/// A table shortens data, and escapes what a terminal would obey; JSON lines hold all of it.
+/// A table shortens data, shows times to the second, and escapes what a terminal would obey; JSON
+/// lines hold all of it.
 #[derive(Debug)]
 pub(crate) struct EventPrinter {
     table: Table,
@@ -49,7 +53,7 @@ impl EventPrinter {
                     output.raw(&self.lines)?;
                 }
                 Format::Table => {
-                    self.table.push(row(event));
+                    self.table.push(row(event, output.is_terminal()));
                     if self.table.row_count() == PAGE_COUNT {
                         output.table(&mut self.table)?;
                     }
@@ -66,14 +70,17 @@ impl EventPrinter {
     }
 }
 
-fn row(event: EventRef<'_>) -> Vec<String> {
+fn row(event: EventRef<'_>, is_terminal: bool) -> Vec<String> {
+    let tags = event.tags().collect::<Vec<_>>().join(" ");
+    let tags = plain(&tags);
+    let tags = if is_terminal { truncate_str(&tags, TAGS_WIDTH_MAX, "…") } else { tags };
     vec![
         event.position().to_string(),
-        time::to_text(event.recorded_at()),
+        time::to_seconds_text(event.recorded_at()),
         plain(event.stream()).into_owned(),
         event.revision().to_string(),
         plain(event.event_type()).into_owned(),
-        plain(&event.tags().collect::<Vec<_>>().join(" ")).into_owned(),
+        tags.into_owned(),
         data_to_text(event),
     ]
 }

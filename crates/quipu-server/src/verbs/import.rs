@@ -25,7 +25,7 @@ use quipu_engine::Engine;
 use self::batch::{Batch, Item, Tally};
 use self::derive_id::IdDeriver;
 use super::{Answer, Context, read};
-use crate::cli::ImportArgs;
+use crate::cli::{Format, ImportArgs};
 use crate::input::Input;
 use crate::line::{self, LINE_SIZE_MAX, Line};
 use crate::open;
@@ -52,6 +52,9 @@ pub(crate) fn run(args: &ImportArgs, context: &mut Context) -> anyhow::Result<An
 
 fn show(engine: &Engine, limit: u64, output: &mut Output) -> anyhow::Result<()> {
     let read = block_on(engine.read_all(ReadAll::new(Query::all())))?;
+    if output.format() == Format::Table {
+        output.text("")?;
+    }
     let mut printer = EventPrinter::new();
     read::print(
         read.batches,
