@@ -124,11 +124,7 @@ impl ManifestFile {
     }
 }
 
-fn read_file(
-    io: &Arc<dyn Io>,
-    path: &Path,
-    access: Access,
-) -> Result<Option<Vec<u8>>, DiskError> {
+fn read_file(io: &Arc<dyn Io>, path: &Path, access: Access) -> Result<Option<Vec<u8>>, DiskError> {
     let file = match io.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

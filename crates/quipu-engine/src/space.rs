@@ -202,7 +202,7 @@ impl Space {
     }
 
     /// Does the next step of filling. The lock is open meanwhile.
-    fn step<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn step<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(step) = self.next_step(&state) else { return state };
         let needs_ballast = step.segment > 1 && !state.has_ballast;
         let priority = state.wish.map_or(Priority::Ordinary, |wish| wish.priority);

@@ -217,8 +217,7 @@ impl Writer {
             cipher: 0,
         };
         self.place.offset = SEGMENT_HEADER_SIZE as u64;
-        let segment =
-            Segment::growing(&self.log.io, &self.log.layout, header, file, 0);
+        let segment = Segment::growing(&self.log.io, &self.log.layout, header, file, 0);
         let segment = Arc::new(segment);
         self.active = Some(Active { segment, capacity, is_new: true });
         self.next_segment = number + 1;

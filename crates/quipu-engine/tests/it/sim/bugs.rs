@@ -21,7 +21,8 @@ const POWER: Loop =
     Loop { name: power::NAME, count: power::COUNT, trial: power::trial, weight: None };
 const ERRORS: Loop =
     Loop { name: errors::NAME, count: errors::COUNT, trial: errors::trial, weight: Some(1) };
-const FULL: Loop = Loop { name: full::NAME, count: full::COUNT, trial: full::trial, weight: Some(1) };
+const FULL: Loop =
+    Loop { name: full::NAME, count: full::COUNT, trial: full::trial, weight: Some(1) };
 const DAMAGE: Loop =
     Loop { name: damage::NAME, count: damage::COUNT, trial: damage::trial, weight: None };
 

@@ -3,9 +3,9 @@
 use quipu_core::{
     Append, AppendError, Change, EventId, EventStore, ExpectedRevision, NewEvent, StreamName,
 };
+use quipu_engine::OpenError;
 use quipu_engine::io::SeededBug;
 use quipu_engine::io::sim::{Chance, CrashPolicy, Fault};
-use quipu_engine::OpenError;
 
 use futures_lite::future::block_on;
 

@@ -5,8 +5,9 @@ use std::fmt::Debug;
 
 use futures_lite::future::block_on;
 use quipu_core::{
-    Direction, EventStore, EventType, IndexEntry, ListStreams, Query, QueryItem, ReadAll, ReadError,
-    ReadIndex, ReadStream, RecordedEvent, StreamInfo, StreamName, StreamState, Tags, Term, collect,
+    Direction, EventStore, EventType, IndexEntry, ListStreams, Query, QueryItem, ReadAll,
+    ReadError, ReadIndex, ReadStream, RecordedEvent, StreamInfo, StreamName, StreamState, Tags,
+    Term, collect,
 };
 
 /// What a store shows.

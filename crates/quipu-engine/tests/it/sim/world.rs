@@ -128,7 +128,11 @@ impl World {
             }
             self.settled.push(change);
         }
-        assert_eq!(frontier, self.last(), "acknowledged events are there, and no part of an append");
+        assert_eq!(
+            frontier,
+            self.last(),
+            "acknowledged events are there, and no part of an append"
+        );
         self.shown = frontier;
     }
 
