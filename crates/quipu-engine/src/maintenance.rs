@@ -172,13 +172,10 @@ fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
     let mut manifest = log.manifest();
     let runs = log.index.runs_with(&run);
     if log.io.has_bug(SeededBug::RemoveBeforeManifest) {
-        let forgotten = log
-            .index
-            .runs()
-            .into_iter()
-            .filter(|old| runs.iter().all(|run| run.name() != old.name()));
-        for old in forgotten {
-            let _stays = log.io.remove(old.path());
+        for old in log.index.runs() {
+            if runs.iter().all(|run| run.name() != old.name()) {
+                let _stays = log.io.remove(old.path());
+            }
         }
     }
     let runs = runs.iter().map(|run| run.name()).collect();

@@ -10,7 +10,7 @@ use quipu_engine::io::sim::Chance;
 
 use super::runs::run;
 use super::view::find;
-use super::workload::{Step, Workload};
+use super::workload::{Step, Workload, below};
 use super::world::{Outcome, World};
 
 const COUNT: u64 = 20_000;
@@ -68,7 +68,7 @@ impl Question {
         let last = world.last() as usize;
         let limit = chance.coin().then(|| chance.below(12) as u64);
         let direction = if chance.coin() { Direction::Forward } else { Direction::Backward };
-        let time = Timestamp::from_micros(world.now().as_micros() - chance.below(9_000_000) as i64);
+        let time = Timestamp::from_micros(world.now().as_micros() - below(chance, 9_000_000));
         let as_of = match chance.below(4) {
             0 => Some(AsOf::Position(Position::new(chance.below(last + 2) as u64))),
             1 => Some(AsOf::Time(time)),
@@ -163,7 +163,10 @@ fn term(chance: &mut Chance) -> Term {
 
 /// Subscriptions of the same kind to both stores.
 #[derive(Default)]
-struct Followers(Vec<(Box<dyn Subscription>, Box<dyn Subscription>, String)>);
+struct Followers(Vec<Pair>);
+
+/// The engine's, the model's, and what both are of.
+type Pair = (Box<dyn Subscription>, Box<dyn Subscription>, String);
 
 impl Followers {
     /// Takes what has come, begins another at times.

@@ -33,11 +33,6 @@ pub(crate) fn seeds(name: &str) -> impl Iterator<Item = u64> {
     std::iter::repeat_with(move || seeds.number())
 }
 
-/// Whether a run goes on for minutes, and may look at more than CI does.
-pub(crate) fn is_torture() -> bool {
-    number("QUIPU_TORTURE_MINUTES").is_some()
-}
-
 /// The same for the same test, so that CI fails for a reason that is in the change.
 fn first_seed(name: &str) -> u64 {
     name.bytes().fold(0, |seed, byte| seed.wrapping_mul(257).wrapping_add(u64::from(byte)))

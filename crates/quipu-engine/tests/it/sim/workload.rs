@@ -45,7 +45,7 @@ impl Workload {
         match self.chance.below(20) {
             0 => Step::Reopen,
             1 => Step::Look,
-            2 | 3 => Step::Wait(self.chance.below(5_000_000) as i64),
+            2 | 3 => Step::Wait(below(&mut self.chance, 5_000_000)),
             _ => Step::Change(self.group(last, now)),
         }
     }
@@ -68,7 +68,7 @@ impl Workload {
             0 => Change::Delete { stream, expected, id },
             1 => Change::SetMetadata { stream, expected, id, metadata: self.metadata().into() },
             2 if stream == "gone-1" => Change::Tombstone { stream, expected, id },
-            _ => Change::Append(self.append(stream, expected, last, now)),
+            _ => Change::Append(self.append(&stream, expected, last, now)),
         };
         self.before.push(change.clone());
         change
@@ -76,14 +76,14 @@ impl Workload {
 
     fn append(
         &mut self,
-        stream: StreamName,
+        stream: &StreamName,
         expected: ExpectedRevision,
         last: u64,
         now: Timestamp,
     ) -> Append {
         let most = if self.is_bulky { 16 } else { 3 };
         let mut append = Append::new().expect(stream.clone(), expected);
-        for _ in 0..1 + self.chance.below(most) {
+        for _ in 0..=self.chance.below(most) {
             let to = if self.chance.below(4) == 0 { self.stream() } else { stream.clone() };
             let event = self.event(now);
             append = append.event(to, event);
@@ -119,7 +119,7 @@ impl Workload {
             event = event.with_metadata(format!("{{\"n\":{}}}", self.chance.below(1_000)));
         }
         if self.chance.below(16) == 0 {
-            let earlier = now.as_micros() - self.chance.below(2_000_000) as i64;
+            let earlier = now.as_micros() - below(&mut self.chance, 2_000_000);
             event.recorded_at = Some(Timestamp::from_micros(earlier));
         }
         event
@@ -157,4 +157,9 @@ impl Workload {
         self.chance.fill(&mut bytes);
         EventId::from_bytes(bytes)
     }
+}
+
+/// So many microseconds, below a bound.
+pub(crate) fn below(chance: &mut Chance, bound: usize) -> i64 {
+    i64::try_from(chance.below(bound)).unwrap()
 }
