@@ -2,7 +2,7 @@
 //!
 //! `main` reads the arguments ([`cli`]), runs one verb ([`verbs`], one file each) and turns what
 //! went wrong into text and an exit code ([`report`]). Verbs open the store through [`open`] and
-//! print through [`output`]; [`line`] alone knows the JSON line that import, export and
+//! print through [`output`]; [`line`](mod@line) alone knows the JSON line that import, export and
 //! `--format jsonl` share.
 
 mod cli;

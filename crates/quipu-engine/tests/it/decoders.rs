@@ -10,11 +10,10 @@ use quipu_engine::io::sim::Chance;
 
 use crate::golden::read_golden;
 
-#[expect(clippy::print_stdout, reason = "the seed of a failure is how to have it again")]
 fn chance() -> Chance {
     let seed = std::env::var("QUIPU_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| RandomState::new().hash_one("decoders"));
-    println!("QUIPU_SEED={seed}");
+    crate::sim::runs::say(&format!("QUIPU_SEED={seed}"));
     Chance::new(seed)
 }
 

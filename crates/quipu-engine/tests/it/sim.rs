@@ -18,7 +18,7 @@ mod full;
 mod kill;
 mod model;
 mod power;
-mod runs;
+pub(crate) mod runs;
 mod view;
 mod workload;
 mod world;

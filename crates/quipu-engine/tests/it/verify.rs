@@ -288,7 +288,6 @@ fn a_flipped_bit_of_a_scavenged_store_is_reported_or_harmless() {
     flip_bits(&disk, 601);
 }
 
-#[expect(clippy::print_stdout, reason = "how many bits were flipped is worth knowing")]
 fn flip_bits(disk: &SimDisk, step: u64) {
     let step = if std::env::var_os("QUIPU_TORTURE").is_some() { 1 } else { step };
     let expected = try_read(&disk.fork()).unwrap();
@@ -310,7 +309,9 @@ fn flip_bits(disk: &SimDisk, step: u64) {
             }
         }
     }
-    println!("{flipped} bits were flipped, {reported} of them were reported");
+    crate::sim::runs::say(&format!(
+        "{flipped} bits were flipped, {reported} of them were reported"
+    ));
     assert!(reported > 0);
 }
 

@@ -62,7 +62,9 @@ fn every_seeded_bug_is_caught() {
     for bug in SeededBug::ALL {
         let catcher = catcher(bug);
         match catcher.catch(bug) {
-            Some(done) => println!("{bug:?}: caught by {} after {done}", catcher.name),
+            Some(done) => {
+                runs::say(&format!("{bug:?}: caught by {} after {done}", catcher.name));
+            }
             None => missed.push((bug, catcher.name)),
         }
     }

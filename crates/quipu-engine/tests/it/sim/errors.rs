@@ -20,7 +20,7 @@ fn a_call_that_fails_stops_the_store_and_acknowledges_nothing_false() {
         1
     });
 
-    println!("errors: {failures} failed calls in {workloads} workloads");
+    crate::sim::runs::say(&format!("errors: {failures} failed calls in {workloads} workloads"));
     assert!(failures > 1_000, "{failures}");
 }
 

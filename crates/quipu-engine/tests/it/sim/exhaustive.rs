@@ -140,7 +140,9 @@ fn every_workload_of_three_operations_survives_a_crash_in_every_call() {
     });
     let count = count.count();
 
-    println!("exhaustive: {crashes} crashes in {count} workloads of up to 3 operations");
+    crate::sim::runs::say(&format!(
+        "exhaustive: {crashes} crashes in {count} workloads of up to 3 operations"
+    ));
     assert!(count == 1 + 6 + 36 + 216 && crashes > 5_000, "{count} {crashes}");
 }
 
@@ -152,7 +154,7 @@ fn every_workload_of_two_operations_survives_a_second_crash_in_recovery() {
         crash_everywhere(&workload, |world, call| crashes += crash_again(&workload, &world, call));
     }
 
-    println!("exhaustive: {crashes} crashes in the recovery from a crash");
+    crate::sim::runs::say(&format!("exhaustive: {crashes} crashes in the recovery from a crash"));
     assert!(crashes > 10_000, "{crashes}");
 }
 

@@ -28,7 +28,7 @@ fn a_full_disk_refuses_appends_until_there_is_space_again() {
         1
     });
 
-    println!("full disk: {sizes} sizes in {workloads} workloads");
+    crate::sim::runs::say(&format!("full disk: {sizes} sizes in {workloads} workloads"));
     assert!(sizes > 300, "{sizes}");
 }
 
@@ -83,7 +83,7 @@ fn a_full_disk_at_any_call_loses_nothing() {
         1
     });
 
-    println!("full disk: {calls} refused calls in {workloads} workloads");
+    crate::sim::runs::say(&format!("full disk: {calls} refused calls in {workloads} workloads"));
     assert!(calls > 100, "{calls}");
 }
 

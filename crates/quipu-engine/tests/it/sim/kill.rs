@@ -40,7 +40,9 @@ fn what_a_process_acknowledged_before_it_was_killed_is_there() {
         LIVES
     });
 
-    println!("kill -9: {acknowledged} acknowledged appends in {kills} processes");
+    crate::sim::runs::say(&format!(
+        "kill -9: {acknowledged} acknowledged appends in {kills} processes"
+    ));
     assert!(acknowledged > kills, "{acknowledged}");
 }
 
