@@ -78,6 +78,7 @@ impl Scratch {
             let reason = format!("{} is in memory ({kind}): syncs cost nothing", base.display());
             return Err(Error::from(reason));
         }
+        remove_abandoned(base);
         let moment = std::time::UNIX_EPOCH.elapsed()?.as_nanos();
         let path = base.join(format!("quipu-bench-{}-{moment}", std::process::id()));
         fs::create_dir_all(&path)?;
@@ -94,6 +95,20 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What is left behind costs space and nothing else; there is nobody to tell.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes what runs left that were killed: gigabytes, after a large one.
+fn remove_abandoned(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("quipu-bench-"));
+        let process = process.and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            // As above: what stays costs space and nothing else.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -203,6 +218,21 @@ mod tests {
         fs::write(scratch.path().join("b"), [0; 5]).unwrap();
 
         assert_eq!(used_size(scratch.path()).unwrap(), 10);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_by_the_next() {
+        let base = Scratch::new(None).unwrap();
+        // No process has this id: it is beyond the largest that Linux gives.
+        let abandoned = base.path().join("quipu-bench-4294967295-1");
+        let other = base.path().join("quipu-bench-notes");
+        fs::create_dir(&abandoned).unwrap();
+        fs::create_dir(&other).unwrap();
+
+        let scratch = Scratch::new(Some(base.path())).unwrap();
+
+        assert!(scratch.path().is_dir() && other.is_dir());
+        assert!(!abandoned.exists());
     }
 
     #[test]

@@ -43,6 +43,11 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(cause) => {
             progress(&format!("error: {cause}"));
+            let mut below = cause.source();
+            while let Some(cause) = below {
+                progress(&format!("cause: {cause}"));
+                below = cause.source();
+            }
             ExitCode::from(2)
         }
     }

@@ -9,6 +9,6 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
     let mut command = Command::new(cargo());
     // In its own directory, where its own cargo configuration names the target directory.
     command.current_dir(root().join("bench"));
-    command.args(["run", "--release", "--quiet", "--locked", "--"]).args(args);
+    command.args(["run", "--release", "--quiet", "--"]).args(args);
     step(&mut command)
 }

@@ -6,6 +6,11 @@ pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
+/// Says what runs, apart from what it prints.
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Says why the chore failed.
 pub(crate) fn error(text: &str) {
     eprintln!("error: {text}");

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::output::say;
+use crate::output::note;
 
 /// What a chore answers: nothing, or why it failed.
 pub(crate) type Outcome = Result<(), String>;
@@ -37,7 +37,7 @@ pub(crate) fn has_cargo(subcommand: &str) -> bool {
 /// Says what it runs, runs it, and fails as it fails.
 pub(crate) fn step(command: &mut Command) -> Outcome {
     let shown = show(command);
-    say(&format!("$ {shown}"));
+    note(&format!("$ {shown}"));
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`{shown}` failed: {status}")),

@@ -64,8 +64,7 @@ impl EventSpan {
         let (content_type, mut tags) = rest.split_at(usize::from(self.content_type_size));
         if !(is_name(stream, stream_name_size_max(stream))
             && is_name(event_type, limits::EVENT_TYPE_SIZE_MAX)
-            && (content_type.is_empty()
-                || is_name(content_type, limits::CONTENT_TYPE_SIZE_MAX)))
+            && (content_type.is_empty() || is_name(content_type, limits::CONTENT_TYPE_SIZE_MAX)))
         {
             return false;
         }
@@ -339,3 +338,6 @@ impl<'a> Iterator for TagIter<'a> {
         Some(std::str::from_utf8(tag).expect("stores give only valid spans"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,73 @@ impl Lives {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log that began its second life at 10, its third at 5, and is at 20.
+    fn lives() -> Lives {
+        let cuts = [(2, 10), (3, 5)];
+        let later = cuts.map(|(life, at)| (Incarnation::new(life), Position::new(at)));
+        Lives::new(LogId::from_uuid(uuid::Uuid::nil()), later.into())
+    }
+
+    fn check(position: u64, incarnation: u64) -> Result<(), CheckpointError> {
+        let checkpoint = Checkpoint {
+            position: Position::new(position),
+            log: LogId::from_uuid(uuid::Uuid::nil()),
+            incarnation: Incarnation::new(incarnation),
+        };
+        lives().check(&checkpoint, Position::new(20))
+    }
+
+    fn began_at(answer: Result<(), CheckpointError>) -> Option<u64> {
+        match answer {
+            Err(CheckpointError::OtherLife { began_at, .. }) => began_at.map(Position::get),
+            other => panic!("another life was expected, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_present_life_reaches_to_the_frontier() {
+        assert!(check(20, 3).is_ok());
+        assert!(matches!(check(21, 3), Err(CheckpointError::BeyondEnd { .. })));
+    }
+
+    #[test]
+    fn an_earlier_life_reaches_to_the_lowest_place_where_a_later_one_began() {
+        assert!(check(5, 2).is_ok());
+        assert_eq!(began_at(check(6, 2)), Some(5));
+        assert!(check(5, 1).is_ok());
+        assert_eq!(began_at(check(6, 1)), Some(5), "the third life cut it lower than the second");
+    }
+
+    #[test]
+    fn a_life_that_never_was_reaches_nowhere() {
+        assert_eq!(began_at(check(1, 4)), None);
+        assert_eq!(began_at(check(0, 0)), None);
+    }
+
+    #[test]
+    fn another_log_is_told_apart_before_anything_else() {
+        let other = LogId::generate();
+        let incarnation = Incarnation::new(9);
+        let checkpoint = Checkpoint { position: Position::MAX, log: other, incarnation };
+
+        let answer = lives().check(&checkpoint, Position::new(20));
+
+        assert!(matches!(answer, Err(CheckpointError::OtherLog { found, .. }) if found == other));
+    }
+
+    #[test]
+    fn a_new_life_is_the_next_one() {
+        let mut lives = Lives::first(LogId::generate());
+        assert_eq!(lives.current(), Incarnation::FIRST);
+
+        lives.begin(Position::new(7));
+
+        assert_eq!(lives.current(), Incarnation::new(2));
+        assert_eq!(lives.later(), [(Incarnation::new(2), Position::new(7))]);
+    }
+}

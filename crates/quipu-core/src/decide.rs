@@ -9,24 +9,29 @@
 //! 4. the demands are checked, all of them, so that a conflict lists every violation;
 //! 5. a soft-deleted stream that is written to is revived.
 
-use std::collections::{HashMap, HashSet};
+mod names;
+mod plan;
+mod replay;
+mod validate;
+
 use std::ops::Range;
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use crate::append::{
-    Append, AppendError, Appended, AppendedStream, Change, ExpectedRevision, InvalidAppend,
-    Violation,
+    Append, AppendError, Appended, Change, ExpectedRevision, InvalidAppend, Violation,
 };
 use crate::event::{EventId, NewEvent};
-use crate::limits;
 use crate::metadata::{METADATA_TYPE, StreamMetadata, TOMBSTONE_TYPE, TRUNCATE_BEFORE_DELETED};
 use crate::name::{ContentType, EventType, StreamName};
-use crate::place::{Position, Revision, Timestamp};
+use crate::place::{Position, Revision};
 use crate::query::Query;
 use crate::read::StreamState;
-use crate::store::Rights;
+
+use names::NameIndex;
+use plan::plan;
+use replay::{find_replay, replayed};
+pub use validate::validate;
 
 /// What a log knows of one stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,107 +160,6 @@ pub struct Plan {
     pub own: Range<usize>,
 }
 
-/// Checks what can be checked of a change without looking at the log.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), InvalidAppend> {
-    let system = rights == Rights::System;
-    match change {
-        Change::Append(append) => validate_append(append, system, now),
-        Change::Delete { stream, .. }
-        | Change::Tombstone { stream, .. }
-        | Change::SetMetadata { stream, .. } => {
-            if stream.is_metadata() {
-                return Err(InvalidAppend::MetadataStream { stream: stream.clone() });
-            }
-            if stream.is_system() && !system {
-                return Err(InvalidAppend::ReservedName { name: stream.to_string() });
-            }
-            if stream.as_str().len() + 2 > limits::RESERVED_STREAM_NAME_SIZE_MAX {
-                return Err(InvalidAppend::NameTooLong { stream: stream.clone() });
-            }
-            if let Change::SetMetadata { metadata, .. } = change {
-                if metadata.len() > limits::EVENT_SIZE_MAX {
-                    let size_max = limits::EVENT_SIZE_MAX;
-                    return Err(InvalidAppend::EventTooLarge {
-                        index: 0,
-                        size: metadata.len(),
-                        size_max,
-                    });
-                }
-                if StreamMetadata::parse_strictly(metadata).is_none() {
-                    return Err(InvalidAppend::MalformedMetadata);
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
-fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), InvalidAppend> {
-    let count = append.events.len();
-    if count > limits::APPEND_COUNT_MAX {
-        return Err(InvalidAppend::TooManyEvents { count, count_max: limits::APPEND_COUNT_MAX });
-    }
-    let mut total = 0;
-    for (index, (stream, event)) in append.events.iter().enumerate() {
-        let size = event.size();
-        total += size;
-        if size > limits::EVENT_SIZE_MAX {
-            return Err(InvalidAppend::EventTooLarge {
-                index,
-                size,
-                size_max: limits::EVENT_SIZE_MAX,
-            });
-        }
-        let ordinary = event.tags.iter().filter(|tag| !tag.is_reserved()).count();
-        if ordinary > limits::TAG_COUNT_MAX || event.tags.count() > limits::TAG_COUNT_TOTAL_MAX {
-            let (count, count_max) = if ordinary > limits::TAG_COUNT_MAX {
-                (ordinary, limits::TAG_COUNT_MAX)
-            } else {
-                (event.tags.count(), limits::TAG_COUNT_TOTAL_MAX)
-            };
-            return Err(InvalidAppend::TooManyTags { index, count, count_max });
-        }
-        if let Some(recorded_at) = event.recorded_at.filter(|at| *at > now) {
-            return Err(InvalidAppend::RecordedInFuture { index, recorded_at });
-        }
-        if stream.is_metadata() && event.event_type == TOMBSTONE_TYPE {
-            return Err(InvalidAppend::MetadataStream { stream: stream.clone() });
-        }
-        if !system {
-            refuse_system_names(stream, event)?;
-        }
-    }
-    if total > limits::APPEND_SIZE_MAX {
-        return Err(InvalidAppend::TooLarge { size: total, size_max: limits::APPEND_SIZE_MAX });
-    }
-    let mut mentioned = NameIndex::default();
-    for (stream, _) in &append.expectations {
-        if mentioned.get(stream).is_some() {
-            return Err(InvalidAppend::TwoExpectations { stream: stream.clone() });
-        }
-        mentioned.push(stream);
-    }
-    Ok(())
-}
-
-fn refuse_system_names(stream: &StreamName, event: &NewEvent) -> Result<(), InvalidAppend> {
-    let reserved = |name: &str| Err(InvalidAppend::ReservedName { name: name.to_owned() });
-    if stream.is_system() {
-        return reserved(stream.as_str());
-    }
-    if event.event_type.is_system() {
-        return reserved(event.event_type.as_str());
-    }
-    match event.tags.iter().find(|tag| tag.is_system()) {
-        Some(tag) => reserved(tag.as_str()),
-        None => Ok(()),
-    }
-}
-
 /// Decides a valid change.
 ///
 /// # Errors
@@ -347,48 +251,6 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
     plan(state, append, &targets).map(Decision::Write)
 }
 
-/// Names in the order they were mentioned, found again without looking at each: an append may
-/// mention 65,536 of them. Most mention one, and are spared the hash.
-#[derive(Default)]
-struct NameIndex<'a> {
-    names: Vec<&'a StreamName>,
-    by_name: HashMap<&'a StreamName, usize>,
-}
-
-impl<'a> NameIndex<'a> {
-    const HASHED_FROM: usize = 8;
-
-    fn get(&self, name: &StreamName) -> Option<usize> {
-        if self.names.len() < Self::HASHED_FROM {
-            self.names.iter().position(|own| *own == name)
-        } else {
-            self.by_name.get(name).copied()
-        }
-    }
-
-    /// Adds a name that is not there and answers its place.
-    fn push(&mut self, name: &'a StreamName) -> usize {
-        let place = self.names.len();
-        self.names.push(name);
-        if self.names.len() == Self::HASHED_FROM {
-            self.by_name = self.names.iter().copied().zip(0..).collect();
-        } else if self.names.len() > Self::HASHED_FROM {
-            self.by_name.insert(name, place);
-        }
-        place
-    }
-}
-
-impl<'a> FromIterator<&'a StreamName> for NameIndex<'a> {
-    fn from_iter<I: IntoIterator<Item = &'a StreamName>>(names: I) -> Self {
-        let mut index = Self::default();
-        for name in names {
-            index.push(name);
-        }
-        index
-    }
-}
-
 /// What is known of a stream, whichever it is: a metadata stream has no metadata of its own.
 fn look_at<S: LogState>(state: &mut S, stream: &StreamName) -> Result<StreamFacts, S::Error> {
     let mut facts = state.stream(stream)?;
@@ -467,121 +329,6 @@ impl Target {
     }
 }
 
-enum Found {
-    All(Vec<(Position, Revision)>),
-    Some,
-    None,
-}
-
-/// Where the append is in the log already. If only a part of it is, marks the targets that have it.
-fn find_replay<S: LogState>(
-    state: &mut S,
-    append: &Append,
-    targets: &mut [Target],
-) -> Result<Option<Appended>, S::Error> {
-    let only_target = targets.len() == 1;
-    let mut places = Vec::new();
-    let mut is_whole = true;
-    for target in targets.iter_mut() {
-        let ids: Vec<EventId> =
-            target.events.iter().filter_map(|i| append.events.get(*i)).map(|(_, e)| e.id).collect();
-        let found = find_ids(state, target, &ids, only_target)?;
-        target.is_part_found = !matches!(found, Found::None);
-        if let Found::All(own) = found
-            && let (Some(first), Some(last)) = (own.iter().min(), own.last())
-        {
-            places.push((target.stream.clone(), first.0, last.0, last.1));
-        } else {
-            is_whole = false;
-        }
-    }
-    Ok(is_whole.then(|| replayed(places)))
-}
-
-/// Looks the ids of an append to one stream up, where they would be had it succeeded before.
-fn find_ids<S: LogState>(
-    state: &mut S,
-    target: &Target,
-    ids: &[EventId],
-    only_target: bool,
-) -> Result<Found, S::Error> {
-    let Some(last) = target.facts.last else { return Ok(Found::None) };
-    match target.expected {
-        ExpectedRevision::Exactly(revision) if revision < last => {
-            compare_ids(state, &target.stream, revision.next(), ids)
-        }
-        // "The current revision" always appends, and no append to a tombstoned stream was written.
-        ExpectedRevision::Exactly(_) | ExpectedRevision::Tombstoned => Ok(Found::None),
-        ExpectedRevision::NoStream => {
-            let found = compare_ids(state, &target.stream, Revision::FIRST, ids)?;
-            // "No stream" also holds on a soft-deleted stream, whose next events then begin where
-            // the revived stream does.
-            let revived = target.facts.metadata.as_ref().and_then(StreamMetadata::truncate_before);
-            match (found, revived) {
-                (Found::None, Some(first)) if first <= last.get() => {
-                    compare_ids(state, &target.stream, Revision::new(first), ids)
-                }
-                (found, _) => Ok(found),
-            }
-        }
-        ExpectedRevision::Any | ExpectedRevision::StreamExists | ExpectedRevision::Deleted => {
-            look_ids_up(state, &target.stream, ids, only_target)
-        }
-    }
-}
-
-fn compare_ids<S: LogState>(
-    state: &mut S,
-    stream: &StreamName,
-    from: Revision,
-    ids: &[EventId],
-) -> Result<Found, S::Error> {
-    let mut places = Vec::with_capacity(ids.len());
-    let mut revision = from;
-    for id in ids {
-        match state.id_at(stream, revision)? {
-            Some((own, position)) if own == *id => places.push((position, revision)),
-            _ if places.is_empty() => return Ok(Found::None),
-            _ => return Ok(Found::Some),
-        }
-        revision = revision.next();
-    }
-    Ok(Found::All(places))
-}
-
-fn look_ids_up<S: LogState>(
-    state: &mut S,
-    stream: &StreamName,
-    ids: &[EventId],
-    only_target: bool,
-) -> Result<Found, S::Error> {
-    let mut places = Vec::with_capacity(ids.len());
-    for (index, id) in ids.iter().enumerate() {
-        match state.find_id(stream, *id)? {
-            Some(place) => places.push(place),
-            None if index == 0 && only_target => return Ok(Found::None),
-            None => {}
-        }
-    }
-    Ok(match places.len() {
-        0 => Found::None,
-        count if count == ids.len() => Found::All(places),
-        _ => Found::Some,
-    })
-}
-
-fn replayed(
-    streams: impl IntoIterator<Item = (StreamName, Position, Position, Revision)>,
-) -> Appended {
-    let mut appended = Appended { replayed: true, ..Appended::default() };
-    for (stream, first, position, revision) in streams {
-        appended.first = Some(appended.first.map_or(first, |earlier| earlier.min(first)));
-        appended.last = Some(appended.last.map_or(position, |later| later.max(position)));
-        appended.streams.push(AppendedStream { stream, position, revision });
-    }
-    appended
-}
-
 fn find_violations<S: LogState>(
     state: &mut S,
     append: &Append,
@@ -639,114 +386,5 @@ fn write_behind_tombstone(append: &Append, target: &Target) -> Option<Violation>
     })
 }
 
-fn plan<S: LogState>(state: &mut S, append: Append, targets: &[Target]) -> Result<Plan, S::Error> {
-    let (before, after) = find_revivals(&append, targets);
-    let mut streams: Vec<(StreamName, Revision)> =
-        targets.iter().map(|target| (target.stream.clone(), target.facts.next())).collect();
-    let mut stream_of = vec![0; append.events.len()];
-    for (index, target) in targets.iter().enumerate() {
-        for event in &target.events {
-            if let Some(stream) = stream_of.get_mut(*event) {
-                *stream = index;
-            }
-        }
-    }
-    let before = place_revivals(state, &mut streams, before)?;
-    let after = place_revivals(state, &mut streams, after)?;
-    let own = before.len()..before.len() + append.events.len();
-    let mut events = before;
-    events.extend(stream_of.into_iter().zip(append.events.into_iter().map(|(_, event)| event)));
-    events.extend(after);
-    Ok(Plan { streams, events, own })
-}
-
-fn place_revivals<S: LogState>(
-    state: &mut S,
-    streams: &mut Vec<(StreamName, Revision)>,
-    revivals: StreamEvents,
-) -> Result<Vec<(usize, NewEvent)>, S::Error> {
-    if revivals.is_empty() {
-        return Ok(Vec::new());
-    }
-    let known: HashMap<StreamName, usize> =
-        streams.iter().map(|(stream, _)| stream.clone()).zip(0..).collect();
-    let mut events = Vec::with_capacity(revivals.len());
-    for (stream, event) in revivals {
-        let index = if let Some(index) = known.get(&stream) {
-            *index
-        } else {
-            let next = look_at(state, &stream)?.next();
-            streams.push((stream, next));
-            streams.len() - 1
-        };
-        events.push((index, event));
-    }
-    Ok(events)
-}
-
-type StreamEvents = Vec<(StreamName, NewEvent)>;
-
-/// The metadata events that revive the soft-deleted streams an append touches: before its events,
-/// or behind them where it brings metadata of its own, so that the latest metadata always says
-/// what is hidden. At most one for each stream.
-fn find_revivals(append: &Append, targets: &[Target]) -> (StreamEvents, StreamEvents) {
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    let is_deleted =
-        |target: &&Target| matches!(target.revivable().1.state(), StreamState::Deleted { .. });
-    let mut deleted = targets.iter().filter(is_deleted).peekable();
-    if deleted.peek().is_none() {
-        return (before, after);
-    }
-    let own: HashMap<&StreamName, &NewEvent> = append
-        .events
-        .iter()
-        .filter(|(stream, event)| stream.is_metadata() && event.event_type == METADATA_TYPE)
-        .map(|(stream, event)| (stream, event))
-        .collect();
-    let mut revived = HashSet::new();
-    for target in deleted {
-        let (base, facts) = target.revivable();
-        let metadata_stream = base.metadata_stream();
-        let first = facts.next().get();
-        match own.get(&metadata_stream) {
-            Some(event) => {
-                let metadata = StreamMetadata::parse(&event.data);
-                let hidden = metadata.truncate_before().is_some_and(|own| own >= first);
-                if !hidden && revived.insert(metadata_stream.clone()) {
-                    let last = append.events.last();
-                    after.push(revival(metadata_stream, &metadata, first, last));
-                }
-            }
-            None if target.base.is_some() || is_only_tombstone(append, target) => {}
-            None => {
-                let metadata = facts.metadata.clone().unwrap_or_default();
-                before.push(revival(metadata_stream, &metadata, first, append.events.first()));
-            }
-        }
-    }
-    (before, after)
-}
-
-/// The event that hides what is before revision `first`. Its id follows from that of the event
-/// `beside` it, so that the same appends always make the same log; so does a given time, which
-/// would otherwise be raised to that of this event.
-fn revival(
-    metadata_stream: StreamName,
-    metadata: &StreamMetadata,
-    first: u64,
-    beside: Option<&(StreamName, NewEvent)>,
-) -> (StreamName, NewEvent) {
-    let (_, beside) = beside.expect("an append that revives a stream has events");
-    let name = metadata_stream.as_str().as_bytes();
-    let id = EventId::from_uuid(Uuid::new_v5(&beside.id.as_uuid(), name));
-    let json = metadata.json_with_truncate_before(first);
-    let mut event = system_event(id, METADATA_TYPE, json);
-    event.recorded_at = beside.recorded_at;
-    (metadata_stream, event)
-}
-
-fn is_only_tombstone(append: &Append, target: &Target) -> bool {
-    target.events.iter().all(|index| {
-        append.events.get(*index).is_some_and(|(_, event)| event.event_type == TOMBSTONE_TYPE)
-    })
-}
+#[cfg(test)]
+mod tests;

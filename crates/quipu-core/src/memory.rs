@@ -243,3 +243,83 @@ impl EventStore for MemoryStore {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::append::Append;
+    use crate::event::NewEvent;
+    use crate::query::Query;
+    use crate::read::collect;
+
+    fn append(store: &MemoryStore) {
+        let event = NewEvent::json("Made", "{}").unwrap();
+        let stream = StreamName::new("a-1").unwrap();
+        block_on(store.append(Append::new().event(stream, event))).unwrap();
+    }
+
+    fn log(store: &MemoryStore) -> Vec<crate::RecordedEvent> {
+        let read = block_on(store.read_all(ReadAll::new(Query::all()))).unwrap();
+        block_on(collect(read.batches)).unwrap()
+    }
+
+    #[test]
+    fn time_stands_while_the_clock_goes_back() {
+        let micros = Arc::new(AtomicI64::new(100));
+        let clock = Arc::clone(&micros);
+        let store = MemoryStore::with_clock(Arc::new(move || {
+            Timestamp::from_micros(clock.load(Ordering::SeqCst))
+        }));
+
+        append(&store);
+        micros.store(50, Ordering::SeqCst);
+        append(&store);
+        micros.store(150, Ordering::SeqCst);
+        append(&store);
+
+        let times: Vec<i64> = log(&store).iter().map(|it| it.recorded_at.as_micros()).collect();
+        assert_eq!(times, [100, 100, 150]);
+    }
+
+    #[test]
+    fn positions_are_dense_unless_gaps_are_asked_for() {
+        let dense = MemoryStore::new();
+        let gaps = MemoryStore::new();
+        gaps.leave_gaps(10);
+
+        for store in [&dense, &gaps] {
+            append(store);
+            append(store);
+        }
+
+        let positions = |store| log(store).iter().map(|it| it.position.get()).collect::<Vec<_>>();
+        assert_eq!(positions(&dense), [1, 2]);
+        assert_eq!(positions(&gaps), [10, 20]);
+    }
+
+    #[test]
+    fn an_append_that_is_dropped_before_it_is_polled_does_nothing() {
+        let store = MemoryStore::new();
+        let event = NewEvent::json("Made", "{}").unwrap();
+        let stream = StreamName::new("a-1").unwrap();
+
+        drop(store.append(Append::new().event(stream, event)));
+
+        assert!(log(&store).is_empty());
+    }
+
+    #[test]
+    fn debug_tells_where_the_log_is_and_no_events() {
+        let store = MemoryStore::new();
+        append(&store);
+
+        assert_eq!(
+            format!("{:?}", store.system()),
+            "MemoryStore { frontier: Position(1), rights: System, .. }"
+        );
+    }
+}

@@ -123,3 +123,102 @@ impl Retention {
         revision >= self.first && self.oldest.is_none_or(|oldest| recorded_at >= oldest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(json: &str) -> StreamMetadata {
+        StreamMetadata::parse_strictly(json.as_bytes()).unwrap()
+    }
+
+    /// The first revision shown of a stream whose last one is 9.
+    fn first_of_ten(json: &str) -> u64 {
+        let now = Timestamp::from_micros(0);
+        Retention::new(&metadata(json), Revision::new(9), now).first().get()
+    }
+
+    #[test]
+    fn known_keys_are_read_and_others_kept() {
+        let read = metadata(r#"{"$maxCount":3,"$maxAge":60,"$tb":7,"$acl":{"$r":"$all"},"x":1}"#);
+
+        assert_eq!(read.max_count(), Some(3));
+        assert_eq!(read.max_age(), Some(Duration::from_mins(1)));
+        assert_eq!(read.truncate_before(), Some(7));
+        assert_eq!(read.object().len(), 5);
+        assert!(!read.is_deleted());
+    }
+
+    #[test]
+    fn null_is_no_value() {
+        assert_eq!(metadata(r#"{"$maxCount":null}"#).max_count(), None);
+    }
+
+    #[test]
+    fn one_value_of_the_wrong_kind_makes_all_of_it_malformed() {
+        for json in [
+            r#"{"$maxCount":0}"#,
+            r#"{"$maxAge":-5}"#,
+            r#"{"$tb":9223372036854775808}"#,
+            r#"{"$tb":1.0}"#,
+            r#"{"$maxCount":5,"$tb":"1"}"#,
+            "[]",
+            "",
+        ] {
+            assert_eq!(StreamMetadata::parse_strictly(json.as_bytes()), None, "{json}");
+            assert_eq!(StreamMetadata::parse(json.as_bytes()), StreamMetadata::default());
+        }
+        assert_eq!(StreamMetadata::parse(b"\xFF\xFE"), StreamMetadata::default());
+    }
+
+    #[test]
+    fn deleting_and_reviving_change_one_key() {
+        let own = metadata(r#"{"owner":"ada","$tb":2}"#);
+
+        let deleted =
+            StreamMetadata::parse(&own.json_with_truncate_before(TRUNCATE_BEFORE_DELETED));
+        let revived = StreamMetadata::parse(&deleted.json_with_truncate_before(5));
+
+        assert!(deleted.is_deleted());
+        assert_eq!(revived, metadata(r#"{"owner":"ada","$tb":5}"#));
+    }
+
+    #[test]
+    fn the_first_revision_shown_is_the_highest_that_any_rule_asks_for() {
+        assert_eq!(first_of_ten("{}"), 0);
+        assert_eq!(first_of_ten(r#"{"$maxCount":3}"#), 7);
+        assert_eq!(first_of_ten(r#"{"$maxCount":10}"#), 0);
+        assert_eq!(first_of_ten(r#"{"$maxCount":9223372036854775807}"#), 0);
+        assert_eq!(first_of_ten(r#"{"$tb":4}"#), 4);
+        assert_eq!(first_of_ten(r#"{"$tb":40}"#), 40);
+        assert_eq!(first_of_ten(r#"{"$tb":4,"$maxCount":3}"#), 7);
+        assert_eq!(first_of_ten(r#"{"$tb":8,"$maxCount":3}"#), 8);
+    }
+
+    #[test]
+    fn an_event_is_shown_to_the_microsecond_of_its_age() {
+        let now = Timestamp::from_micros(100_000_000);
+        let retention = Retention::new(&metadata(r#"{"$maxAge":60}"#), Revision::new(9), now);
+
+        assert!(retention.shows(Revision::FIRST, Timestamp::from_micros(40_000_000)));
+        assert!(!retention.shows(Revision::FIRST, Timestamp::from_micros(39_999_999)));
+    }
+
+    #[test]
+    fn ages_that_reach_before_all_time_hide_nothing() {
+        let metadata = metadata(r#"{"$maxAge":9223372036854775807}"#);
+
+        let retention = Retention::new(&metadata, Revision::new(9), Timestamp::from_micros(-5));
+
+        assert!(retention.shows(Revision::FIRST, Timestamp::from_micros(i64::MIN)));
+    }
+
+    #[test]
+    fn a_metadata_stream_shows_its_last_event() {
+        let retention = Retention::of_metadata_stream(Revision::new(3));
+        let time = Timestamp::from_micros(0);
+
+        assert!(!retention.shows(Revision::new(2), time));
+        assert!(retention.shows(Revision::new(3), time));
+    }
+}

@@ -61,7 +61,8 @@ pub(crate) fn is_name(bytes: &[u8], size_max: usize) -> bool {
     if bytes.is_empty() || bytes.len() > size_max {
         return false;
     }
-    if bytes.iter().all(|byte| (0x20..0x7F).contains(byte)) {
+    // Every byte is looked at, so that the compiler looks at many at once.
+    if bytes.iter().fold(true, |all, byte| all & (0x20..0x7F).contains(byte)) {
         return true;
     }
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
@@ -257,5 +258,102 @@ impl ContentType {
     pub fn is_json(&self) -> bool {
         let essence = self.0.split(';').next().unwrap_or_default().trim();
         essence == "application/json" || essence.ends_with("+json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_bytes_up_to_its_limit() {
+        assert!(StreamName::new("s".repeat(512)).is_ok());
+        assert!(EventType::new("t".repeat(255)).is_ok());
+        assert!(Tag::new("t".repeat(255)).is_ok());
+
+        let too_long = StreamName::new("s".repeat(513));
+        let expected = NameError::TooLong { what: "stream name", size: 513, size_max: 512 };
+        assert_eq!(too_long, Err(expected));
+        assert!(EventType::new("t".repeat(256)).is_err());
+        assert!(Tag::new("ü".repeat(128)).is_err(), "bytes count, not characters");
+        assert_eq!(ContentType::new(""), Err(NameError::Empty { what: "content type" }));
+    }
+
+    #[test]
+    fn reserved_streams_may_be_longer() {
+        assert!(StreamName::new(format!("${}", "s".repeat(2_047))).is_ok());
+        assert!(StreamName::new(format!("${}", "s".repeat(2_048))).is_err());
+    }
+
+    #[test]
+    fn control_characters_are_found_where_they_stand() {
+        let found = StreamName::new("ü\u{85}x");
+
+        let expected =
+            NameError::ControlCharacter { what: "stream name", offset: 2, found: '\u{85}' };
+        assert_eq!(found, Err(expected));
+        for text in ["a\0", "\n", "a\u{7F}b", "\u{1B}[1m"] {
+            assert!(Tag::new(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_a_name_exactly_where_their_text_is_one() {
+        let long = "ü".repeat(128);
+        for text in ["", "a", "a b", "ü", "a\u{7F}", "\u{80}", "\u{9F}x", "\u{A0}", "a\0", &long] {
+            assert_eq!(is_name(text.as_bytes(), 255), Tag::new(text).is_ok(), "{text:?}");
+        }
+        assert!(!is_name(b"\xFF", 255));
+        assert!(!is_name(b"a\xC3", 255));
+    }
+
+    #[test]
+    fn a_category_ends_at_the_first_dash() {
+        assert_eq!(category("order-1-2"), "order");
+        assert_eq!(category("order"), "order");
+        assert_eq!(category("-order"), "");
+        assert_eq!(category(""), "");
+    }
+
+    #[test]
+    fn a_metadata_stream_and_its_stream_name_each_other() {
+        let stream = StreamName::new("order-1").unwrap();
+
+        let metadata = stream.metadata_stream();
+
+        assert_eq!(metadata, "$$order-1");
+        assert!(metadata.is_metadata());
+        assert_eq!(metadata.metadata_of(), Some(stream.clone()));
+        assert!(!stream.is_metadata());
+        assert_eq!(stream.metadata_of(), None);
+        assert!(!StreamName::new("$$").unwrap().is_metadata());
+    }
+
+    #[test]
+    fn names_of_the_framework_are_reserved_but_not_the_systems() {
+        for (text, is_reserved, is_system) in [
+            ("order", false, false),
+            ("$quipu.timer", true, false),
+            ("$quipu", true, true),
+            ("$$quipu.timer", true, true),
+            ("$", true, true),
+            ("a$", false, false),
+        ] {
+            let tag = Tag::new(text).unwrap();
+            assert_eq!((tag.is_reserved(), tag.is_system()), (is_reserved, is_system), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_known_by_its_media_type() {
+        for (text, is_json) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("application/cloudevents+json", true),
+            ("application/jsonish", false),
+            ("application/octet-stream", false),
+        ] {
+            assert_eq!(ContentType::new(text).unwrap().is_json(), is_json, "{text}");
+        }
     }
 }

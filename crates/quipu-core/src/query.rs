@@ -260,3 +260,106 @@ fn read_quoted(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> QueryItem {
+        text.parse().unwrap()
+    }
+
+    fn error(text: &str) -> ParseQueryError {
+        text.parse::<QueryItem>().unwrap_err()
+    }
+
+    fn types(item: &QueryItem) -> Vec<&str> {
+        item.types.iter().map(AsRef::as_ref).collect()
+    }
+
+    fn tags(item: &QueryItem) -> Vec<&str> {
+        item.tags.iter().map(AsRef::as_ref).collect()
+    }
+
+    #[test]
+    fn no_terms_match_everything() {
+        assert!(parse("").is_all());
+        assert!(parse(" \t ").is_all());
+        assert!("".parse::<Query>().unwrap().is_all());
+        assert!(!Query::nothing().is_all());
+    }
+
+    #[test]
+    fn all_terms_are_read() {
+        let item = parse("type:A,B  tag:order:1\ttag:x stream:order-1 category:order");
+
+        assert_eq!(types(&item), ["A", "B"]);
+        assert_eq!(tags(&item), ["order:1", "x"]);
+        assert_eq!(item.stream.unwrap(), "order-1");
+        assert_eq!(item.category.unwrap(), "order");
+    }
+
+    #[test]
+    fn a_comma_parts_types_and_nothing_else() {
+        assert_eq!(tags(&parse("tag:a,b")), ["a,b"]);
+        assert_eq!(parse("stream:a,b-1").stream.unwrap(), "a,b-1");
+        assert_eq!(types(&parse(r#"type:"A,B",C"#)), ["A,B", "C"]);
+    }
+
+    #[test]
+    fn quotes_keep_blanks_and_marks() {
+        let item = parse(r#"tag:"two words" type:"say \"hi\" \\" tag:half" quoted""#);
+
+        assert_eq!(tags(&item), ["half quoted", "two words"]);
+        assert_eq!(types(&item), [r#"say "hi" \"#]);
+    }
+
+    #[test]
+    fn only_the_first_colon_ends_a_key() {
+        assert_eq!(tags(&parse("tag:a:b:c")), ["a:b:c"]);
+        assert_eq!(types(&parse("type:urn:x")), ["urn:x"]);
+    }
+
+    #[test]
+    fn a_term_needs_a_key_that_is_known() {
+        for text in ["Placed", "types:A", ":A", "type", "Tag:x", "\"type\":A"] {
+            assert!(matches!(error(text), ParseQueryError::UnknownTerm { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_quote_needs_its_partner() {
+        assert_eq!(error(r#"tag:"open"#), ParseQueryError::OpenQuote { offset: 4 });
+        assert_eq!(error(r#"tag:a type:"b\"#), ParseQueryError::OpenQuote { offset: 11 });
+    }
+
+    #[test]
+    fn values_have_to_be_names() {
+        for text in ["type:", "type:A,", "tag:", "stream:", "category:", "tag:\"a\nb\""] {
+            assert!(matches!(error(text), ParseQueryError::Value { .. }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_in_one_stream_and_one_category() {
+        assert_eq!(error("stream:a stream:b"), ParseQueryError::Twice { key: "stream" });
+        assert_eq!(error("category:a category:b"), ParseQueryError::Twice { key: "category" });
+    }
+
+    #[test]
+    fn any_text_is_parsed_or_refused() {
+        let alphabet = ['t', 'a', 'g', ':', ',', '"', '\\', ' ', '\n', 'ü', '$'];
+        let mut state = 1_u32;
+        for _ in 0..20_000 {
+            let text: String = (0..12)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    alphabet[(state >> 16) as usize % alphabet.len()]
+                })
+                .collect();
+            if let Ok(item) = format!("tag:{text}").parse::<QueryItem>() {
+                assert!(!item.is_all(), "{text:?}");
+            }
+        }
+    }
+}

@@ -50,44 +50,43 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use error::BesideError;
+pub(crate) use error::BesideError;
 
 use registry::RegistryFiles;
+pub(crate) use side_store::FILE_NAME;
 use side_store::SideStore;
 
 /// Keeps what belongs to a log but is not in it.
 ///
 /// Dropping it closes the file. Whoever holds the store's lock must drop this first.
-pub struct Beside {
+pub(crate) struct Beside {
     side: SideStore,
     context: Context,
     registry: RegistryFiles,
 }
 
 /// What a [`Beside`] needs to know of the store it belongs to.
-#[expect(clippy::exhaustive_structs, reason = "the engine builds it")]
-pub struct BesideOptions {
+pub(crate) struct BesideOptions {
     /// The disk and the clock.
-    pub io: Arc<dyn Io>,
+    pub(crate) io: Arc<dyn Io>,
     /// The directory. It is made when there is something to keep.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Whether this process is the one that writes.
-    pub access: Access,
+    pub(crate) access: Access,
     /// The log.
-    pub log: LogId,
+    pub(crate) log: LogId,
     /// Its lives.
-    pub lives: Lives,
+    pub(crate) lives: Lives,
     /// Says where the log is; asked whenever a position is checked.
-    pub frontier: Frontier,
+    pub(crate) frontier: Frontier,
 }
 
 /// Says where the log is.
-pub type Frontier = Arc<dyn Fn() -> Position + Send + Sync>;
+pub(crate) type Frontier = Arc<dyn Fn() -> Position + Send + Sync>;
 
 /// Whether a process may change what is beside the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no third")]
-pub enum Access {
+pub(crate) enum Access {
     /// It holds the store's lock.
     Writable,
     /// Another may hold it.
@@ -96,7 +95,7 @@ pub enum Access {
 
 impl Beside {
     /// Gets ready to keep things. Nothing is read or made yet.
-    pub fn open(options: BesideOptions) -> Self {
+    pub(crate) fn open(options: BesideOptions) -> Self {
         let BesideOptions { io, dir, access, log, lives, frontier } = options;
         let registry = RegistryFiles::new(Arc::clone(&io), dir.join("registry"));
         let context =
@@ -105,22 +104,22 @@ impl Beside {
     }
 
     /// Snapshots.
-    pub fn snapshots(&self) -> &dyn Snapshots {
+    pub(crate) fn snapshots(&self) -> &dyn Snapshots {
         self
     }
 
     /// Checkpoints.
-    pub fn checkpoints(&self) -> &dyn Checkpoints {
+    pub(crate) fn checkpoints(&self) -> &dyn Checkpoints {
         self
     }
 
     /// Leases.
-    pub fn leases(&self) -> &dyn Leases {
+    pub(crate) fn leases(&self) -> &dyn Leases {
         self
     }
 
     /// The registry.
-    pub fn registry(&self) -> &dyn Registry {
+    pub(crate) fn registry(&self) -> &dyn Registry {
         self
     }
 
@@ -132,7 +131,7 @@ impl Beside {
     /// - [`Corrupt`](BesideError::Corrupt) if a checkpoint or a lease fails its checksum. Snapshots
     ///   that do are left out.
     /// - Others, if the database cannot be read.
-    pub async fn export(&self) -> Result<Bytes, BesideError> {
+    pub(crate) async fn export(&self) -> Result<Bytes, BesideError> {
         self.side.read(export::export).await
     }
 
@@ -145,7 +144,7 @@ impl Beside {
     ///   [`export`](Self::export) gave.
     /// - [`ReadOnly`](BesideError::ReadOnly) if another process may be writing.
     /// - Others, if the database cannot be written.
-    pub async fn import(&self, exported: &[u8]) -> Result<(), BesideError> {
+    pub(crate) async fn import(&self, exported: &[u8]) -> Result<(), BesideError> {
         let rows = export::parse(exported)?;
         self.side.write(move |transaction| export::import(transaction, &rows)).await
     }

@@ -16,6 +16,7 @@ use quipu_core::{
 
 use crate::beside::Beside;
 use crate::error::DiskError;
+use crate::follower::Poller;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::opening::{self, Opened};
@@ -59,8 +60,8 @@ enum Changes {
     Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Vec<JoinHandle<()>>> },
     /// By whoever asks.
     Inline(Box<Mutex<Writer>>),
-    /// Not at all.
-    ReadOnly,
+    /// Not at all. A thread follows whoever makes them, unless all is done inline.
+    ReadOnly { poller: Arc<Poller>, thread: Mutex<Option<JoinHandle<()>>> },
 }
 
 /// What opening found.
@@ -88,26 +89,18 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+    pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let rights = options.rights;
         let inline = options.inline;
         let Opened { log, identity, recovery, writer, space, beside, lock } =
             opening::open(directory, options)?;
         let maintenance = Arc::new(Maintenance::new(Arc::clone(&log)));
         let changes = match writer {
-            None => Changes::ReadOnly,
+            None => follow(&log, inline),
             Some(writer) if inline => Changes::Inline(Box::new(Mutex::new(writer))),
             Some(writer) => start_threads(writer, &space, &maintenance),
         };
-        let inner = Inner {
-            log,
-            identity,
-            recovery,
-            changes,
-            maintenance,
-            beside,
-            _lock: lock,
-        };
+        let inner = Inner { log, identity, recovery, changes, maintenance, beside, _lock: lock };
         Ok(Self { inner: Arc::new(inner), rights })
     }
 
@@ -130,6 +123,11 @@ impl Engine {
     /// A [`StorageError`] if that could not be written: nothing acknowledged is lost.
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.close().map_err(StorageError::from)
+    }
+
+    /// Whether this store takes no changes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self.inner.changes, Changes::ReadOnly { .. })
     }
 
     /// Makes changes in one group, as the writer's thread does with those that wait for it: they
@@ -173,15 +171,20 @@ impl Engine {
         Ok((Request { change, size, reply }, answered))
     }
 
-    fn log(&self) -> &Arc<Log> {
+    pub(crate) fn beside(&self) -> &Beside {
+        &self.inner.beside
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
     }
 }
 
 async fn wait_for(answered: Answered) -> Result<Appended, AppendError> {
-    answered.await.unwrap_or_else(|_dropped| {
-        Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped")))
-    })
+    match answered.await {
+        Ok(outcome) => outcome.answer,
+        Err(_dropped) => Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped"))),
+    }
 }
 
 impl Drop for Inner {
@@ -211,7 +214,13 @@ impl Inner {
                 self.log.watermark.close();
                 writer.lock().unwrap_or_else(PoisonError::into_inner).write_floor()
             }
-            Changes::ReadOnly => {
+            Changes::ReadOnly { poller, thread } => {
+                poller.stop();
+                let mut thread = thread.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(thread) = thread.take() {
+                    // It changes nothing, so neither does a panic of its.
+                    let _panicked = thread.join();
+                }
                 self.log.watermark.close();
                 Ok(())
             }
@@ -221,7 +230,7 @@ impl Inner {
     /// Hands requests to whoever makes changes.
     fn submit(&self, requests: Vec<Request>) -> Result<(), AppendError> {
         match &self.changes {
-            Changes::ReadOnly => Err(AppendError::ReadOnly),
+            Changes::ReadOnly { .. } => Err(AppendError::ReadOnly),
             Changes::Threads { queue, .. } => {
                 requests.into_iter().try_for_each(|request| queue.push(request))
             }
@@ -240,6 +249,18 @@ impl Inner {
             let _later = self.maintenance.work();
         }
     }
+}
+
+fn follow(log: &Arc<Log>, inline: bool) -> Changes {
+    let poller = Arc::new(Poller::default());
+    let thread = (!inline).then(|| {
+        let (poller, log) = (Arc::clone(&poller), Arc::clone(log));
+        std::thread::Builder::new()
+            .name("quipu-follower".to_owned())
+            .spawn(move || poller.run(&log))
+            .expect("the system can start a thread")
+    });
+    Changes::ReadOnly { poller, thread: Mutex::new(thread) }
 }
 
 fn start_threads(

@@ -18,6 +18,7 @@
 //!   shows nothing above it, and only tails at or below the watermark become runs.
 //! - What an index holds is never removed: an ordinal stays what it is.
 
+mod adopt;
 mod cursor;
 mod error;
 mod key;

@@ -76,7 +76,15 @@ fn segment_name(number: u64, generation: u32, extension: &str) -> String {
 
 /// The number and generation in the name of a segment file; `None` for other files.
 pub(crate) fn parse_segment_name(name: &str) -> Option<(u64, u32)> {
-    let stem = name.strip_suffix(".log")?;
+    parse_numbers(name.strip_suffix(".log")?)
+}
+
+/// The number and generation in the name of the table beside a segment; `None` for other files.
+pub(crate) fn parse_offsets_name(name: &str) -> Option<(u64, u32)> {
+    parse_numbers(name.strip_suffix(".offsets")?)
+}
+
+fn parse_numbers(stem: &str) -> Option<(u64, u32)> {
     match stem.split_once('.') {
         None => Some((stem.parse().ok()?, 0)),
         Some((number, generation)) => Some((number.parse().ok()?, generation.parse().ok()?)),

@@ -28,9 +28,7 @@ impl Log {
         let first = match (read.from, read.direction) {
             (Some(from), Direction::Forward) => from,
             (None, Direction::Forward) => 0,
-            (from, Direction::Backward) => {
-                from.unwrap_or(u64::MAX).min(count.saturating_sub(1))
-            }
+            (from, Direction::Backward) => from.unwrap_or(u64::MAX).min(count.saturating_sub(1)),
         };
         let Some(place) = reader.nth(key, first)? else { return Ok(answer) };
         let mut cursor = reader.cursor(key, place, read.direction);
@@ -101,14 +99,12 @@ impl Log {
         let mut cursor = reader.cursor(key, reader.tails_first(), Direction::Forward);
         let mut names = Vec::new();
         while let Some(position) = cursor.next()? {
-            let name = self.with_record(position, |record| record.stream().to_owned())?;
-            if name.starts_with(prefix) && after.is_none_or(|after| name.as_str() > after) {
+            let Some(name) = lookup::name_at(self, reader, position)? else { continue };
+            if name.as_str().starts_with(prefix) && after.is_none_or(|own| name.as_str() > own) {
                 names.push(name);
             }
         }
         names.sort_unstable();
-        let names: Vec<_> =
-            names.into_iter().filter_map(|name| StreamName::new(name).ok()).collect();
         Ok(reader.names(prefix, after, limit, &names)?)
     }
 

@@ -1,11 +1,12 @@
 //! What writer, readers and maintenance share.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use quipu_core::Revision;
 
 use crate::error::DiskError;
+use crate::follower::Follower;
 use crate::format::record::Record;
 use crate::index::{IdKey, Index, Key, KeyHasher};
 use crate::io::{File, Io};
@@ -25,10 +26,17 @@ pub(crate) struct Log {
     pub(crate) health: Health,
     /// Guards the manifest's files. Taken before `segments`, never while holding it.
     manifest: Mutex<ManifestFile>,
+    /// Guards the names in the segments' directory that are not the writer's: tables, and segments
+    /// that take the place of others. Taken before `manifest`; the writer never waits for it.
+    segment_files: Mutex<()>,
+    /// Held by the one who scavenges.
+    pub(crate) scavenging: Mutex<()>,
     /// The segments that have durable events. Held only to copy or replace the list.
     segments: RwLock<Segments>,
     /// The file that tells other processes how far the log is durable.
     pub(crate) watermark_file: Option<Arc<dyn File>>,
+    /// Where the store is open for reading only: what keeps up with the writer.
+    pub(crate) follower: Option<Follower>,
 }
 
 impl Log {
@@ -49,13 +57,21 @@ impl Log {
             watermark: Watermark::default(),
             health: Health::default(),
             manifest: Mutex::new(manifest),
+            segment_files: Mutex::new(()),
+            scavenging: Mutex::new(()),
             segments: RwLock::new(segments),
             watermark_file,
+            follower: None,
         }
     }
 
-    /// How far readers see now.
+    /// How far readers see now. In a store that is open for reading only, what the writer made
+    /// durable before this call is part of it.
     pub(crate) fn frontier(&self) -> u64 {
+        if let Some(follower) = &self.follower {
+            // What cannot be followed is not shown; what was shown before is still whole.
+            let _stays_behind = follower.follow(self);
+        }
         self.watermark.get()
     }
 
@@ -70,12 +86,22 @@ impl Log {
         *segments = segments.with(segment);
     }
 
-    pub(crate) fn set_segments(&self, segments: Segments) {
-        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = segments;
-    }
-
     pub(crate) fn manifest(&self) -> MutexGuard<'_, ManifestFile> {
         self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps others from putting files in place of a segment's, or beside it.
+    pub(crate) fn segment_files(&self) -> MutexGuard<'_, ()> {
+        self.segment_files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what [`segment_files`](Self::segment_files) does, unless somebody else does so.
+    pub(crate) fn try_segment_files(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.segment_files.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Looks at the record of a durable position.
@@ -84,7 +110,11 @@ impl Log {
         position: u64,
         look: impl FnOnce(Record<'_>) -> T,
     ) -> Result<T, DiskError> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone().with_record(position, look)
+        self.segments
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .with_record(position, look)
     }
 }
 

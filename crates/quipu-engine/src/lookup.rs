@@ -8,7 +8,7 @@ use quipu_core::{
 use crate::error::DiskError;
 use crate::format::commitment::Stub;
 use crate::format::record::Record;
-use crate::index::{KeyHasher, Reader};
+use crate::index::{Key, KeyHasher, Reader};
 use crate::log::Log;
 
 /// Where records are looked at: the log, and for the writer what it has staged too.
@@ -104,7 +104,8 @@ pub(crate) fn metadata(
     })
 }
 
-/// The last event of a stream that `look` finds something in.
+/// The last event of a stream that `look` finds something in. It may be a scavenged one, which has
+/// no type: as of an earlier moment the last event may be one that is gone by now.
 fn find_last<T>(
     records: &impl Records,
     reader: &Reader,
@@ -116,11 +117,44 @@ fn find_last<T>(
     let mut cursor = reader.cursor(key, u64::MAX, Direction::Backward);
     while let Some(position) = cursor.next()? {
         let found = records.with_record(position, |record| {
-            let own = !record.is_stub() && record.stream() == stream.as_str();
-            if own { look(&record) } else { None }
+            if is_in_stream(&record, hasher, stream) { look(&record) } else { None }
         })?;
         if found.is_some() {
             return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// The name of the stream that begins at a position, if one does.
+///
+/// Scavenging takes the name out of a stream's first event, but leaves the stream's last event, or
+/// its tombstone, whole: the name is found there.
+pub(crate) fn name_at(
+    records: &impl Records,
+    reader: &Reader,
+    position: u64,
+) -> Result<Option<StreamName>, DiskError> {
+    let mut stub = None;
+    let name = records.with_record(position, |record| {
+        if record.is_stub() {
+            stub = Stub::decode(&record).map(|stub| (stub.id_key, stub.keys, record.id()));
+        }
+        let begins = record.revision() == 0 && stub.is_none();
+        begins.then(|| StreamName::new(record.stream()).ok()).flatten()
+    })?;
+    let Some((id_key, keys, id)) = stub else { return Ok(name) };
+    // The key of the stream is the first one.
+    let Some(key) = keys.first() else { return Ok(None) };
+    let hasher = reader.hasher();
+    let mut cursor = reader.cursor(Key::new(*key), u64::MAX, Direction::Backward);
+    while let Some(position) = cursor.next()? {
+        let name = records.with_record(position, |record| {
+            let own = !record.is_stub() && hasher.id(record.stream(), id).get() == id_key;
+            own.then(|| StreamName::new(record.stream()).ok()).flatten()
+        })?;
+        if name.is_some() {
+            return Ok(name);
         }
     }
     Ok(None)

@@ -12,6 +12,7 @@ use crate::error::DiskError;
 use crate::index::Run;
 use crate::io::SeededBug;
 use crate::log::Log;
+use crate::lookup;
 
 /// How long to wait before a step that failed is tried again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +31,8 @@ pub(crate) struct Maintenance {
 #[derive(Debug, Default)]
 struct State {
     is_asked: bool,
+    /// Whether the last step failed and is not tried again yet.
+    is_resting: bool,
     stop: bool,
 }
 
@@ -46,9 +49,9 @@ impl Maintenance {
 
     /// Works until told to stop. A thread of its own runs this.
     pub(crate) fn run(&self) {
-        let mut patience = None;
-        while self.wait(patience) {
-            patience = self.work().is_err().then_some(PATIENCE);
+        while self.wait() {
+            let failed = self.work().is_err();
+            self.lock().is_resting = failed;
             self.changed.notify_all();
         }
     }
@@ -60,21 +63,15 @@ impl Maintenance {
     }
 
     /// Makes the writer wait while the index has too much in memory.
+    ///
+    /// Not while the index rests after a failure: a disk without space for it must not stop the
+    /// log. Memory grows instead, until the log has no space either.
     pub(crate) fn hold_back(&self) {
         let mut state = self.lock();
-        while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop {
+        while self.log.index.frozen_count() > FROZEN_COUNT_MAX && !state.stop && !state.is_resting {
             state.is_asked = true;
             self.changed.notify_all();
-            let (next, timeout) = self
-                .changed
-                .wait_timeout(state, PATIENCE)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = next;
-            if timeout.timed_out() {
-                // A disk without space for the index must not stop the log; memory grows instead,
-                // until the log has no space either.
-                return;
-            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -87,21 +84,18 @@ impl Maintenance {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits to be asked. Whether to go on.
-    fn wait(&self, patience: Option<Duration>) -> bool {
+    /// Waits to be asked, or after a failure for as long as it rests. Whether to go on.
+    fn wait(&self) -> bool {
         let mut state = self.lock();
-        while !state.is_asked && !state.stop {
-            match patience {
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(patience) => {
-                    let waited = self.changed.wait_timeout(state, patience);
-                    let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    state = next;
-                    if timeout.timed_out() {
-                        break;
-                    }
-                }
-            }
+        if state.is_resting {
+            let rests = |state: &mut State| !state.stop;
+            let waited = self.changed.wait_timeout_while(state, PATIENCE, rests);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.is_resting = false;
+        } else {
+            let idles = |state: &mut State| !state.is_asked && !state.stop;
+            let waited = self.changed.wait_while(state, idles);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         }
         state.is_asked = false;
         !state.stop
@@ -142,24 +136,29 @@ impl Maintenance {
 
     /// Writes the table of a segment that is full and has none.
     fn write_offsets(&self) -> Result<bool, DiskError> {
+        // Scavenging holds this for as long as it takes to write a segment. Runs must not wait for
+        // that, since the writer waits for them; the table is made when there is next something to
+        // do.
+        let Some(_files) = self.log.try_segment_files() else { return Ok(false) };
         let segments = self.log.segments();
-        let full = segments.iter().rev().skip(1);
-        for segment in full.take_while(|segment| segment.is_growing()) {
-            segment.write_offsets_file(&self.log.layout)?;
-            return Ok(true);
-        }
-        Ok(false)
+        let mut full = segments.iter().rev().skip(1);
+        let Some(segment) = full.find(|segment| segment.is_growing()) else { return Ok(false) };
+        segment.write_offsets_file(&self.log.layout)?;
+        Ok(true)
     }
 }
 
 /// Writes the oldest full tail of the index as a run, if there is one. Whether there was.
 pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
-    let name_at = |position| -> Result<Option<StreamName>, DiskError> {
-        log.with_record(position, |record| {
-            let begins = !record.is_stub() && record.revision() == 0;
-            begins.then(|| StreamName::new(record.stream()).ok()).flatten()
-        })
-    };
+    let reader = log.index.reader(log.watermark.get());
+    seal_with(log, |position| lookup::name_at(log, &reader, position))
+}
+
+/// Does what [`seal`] does, where `name_at` says which stream begins at a position.
+pub(crate) fn seal_with(
+    log: &Log,
+    name_at: impl FnMut(u64) -> Result<Option<StreamName>, DiskError>,
+) -> Result<bool, DiskError> {
     let durable = log.watermark.get();
     let run = log.index.seal::<DiskError>(&*log.io, &log.layout.index(), durable, name_at)?;
     let Some(run) = run else { return Ok(false) };
@@ -173,10 +172,13 @@ fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
     let mut manifest = log.manifest();
     let runs = log.index.runs_with(&run);
     if log.io.has_bug(SeededBug::RemoveBeforeManifest) {
-        for old in log.index.runs() {
-            if runs.iter().all(|run| run.name() != old.name()) {
-                let _stays = log.io.remove(old.path());
-            }
+        let forgotten = log
+            .index
+            .runs()
+            .into_iter()
+            .filter(|old| runs.iter().all(|run| run.name() != old.name()));
+        for old in forgotten {
+            let _stays = log.io.remove(old.path());
         }
     }
     let runs = runs.iter().map(|run| run.name()).collect();

@@ -1,6 +1,6 @@
 //! The manifest's two files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DiskError;
@@ -76,6 +76,18 @@ impl ManifestFile {
         Self { io, layout, manifest }
     }
 
+    /// Makes the other copy again where it is damaged or missing: a crash while this one is replaced
+    /// would leave nothing.
+    pub(crate) fn mend(&mut self) -> Result<(), DiskError> {
+        let path = self.path_of(self.manifest.generation + 1);
+        let is_whole = match read_file(&self.io, &path, Access::Write) {
+            Ok(Some(bytes)) => Manifest::decode(&bytes).is_ok(),
+            Ok(None) => self.manifest.generation <= 1,
+            Err(_) => false,
+        };
+        if is_whole { Ok(()) } else { self.change(|_| {}) }
+    }
+
     pub(crate) fn get(&self) -> &Manifest {
         &self.manifest
     }
@@ -90,9 +102,13 @@ impl ManifestFile {
         Ok(())
     }
 
-    fn write(&self, manifest: &Manifest) -> Result<(), DiskError> {
+    fn path_of(&self, generation: u64) -> PathBuf {
         let [even, odd] = self.layout.manifests();
-        let path = if manifest.generation % 2 == 0 { even } else { odd };
+        if generation.is_multiple_of(2) { even } else { odd }
+    }
+
+    fn write(&self, manifest: &Manifest) -> Result<(), DiskError> {
+        let path = self.path_of(manifest.generation);
         let file = match self.io.open_writable(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -1,27 +1,32 @@
 //! Opening a store: from a directory to a log with its writer.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use quipu_core::{Lives, LogId, LogIdentity, Position};
+use quipu_core::{Lives, LogId, LogIdentity, Position, StreamName};
 use uuid::Uuid;
 
 use crate::beside::{self, Beside, BesideOptions};
 use crate::engine::Recovery;
 use crate::error::DiskError;
+use crate::follower::Follower;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
-use crate::index::{Index, Origin, Run, RunHeader};
+use crate::index::{Index, Key, Origin, Run, RunHeader};
 use crate::io::{File, Io, Lock};
 use crate::layout::Layout;
 use crate::log::{Log, keys_of};
-use crate::maintenance::seal;
+use crate::maintenance::seal_with;
 use crate::manifest::{self, ManifestFile};
 use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
+use crate::progress::Progress;
 use crate::recovery::{self, Access};
+use crate::segment::Segment;
 use crate::space::Space;
-use crate::writer::Writer;
+use crate::writer::{Tip, Writer};
 
 /// A store that was opened.
 pub(crate) struct Opened {
@@ -35,15 +40,71 @@ pub(crate) struct Opened {
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
-pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, OpenError> {
+/// What to do with the index that is there.
+pub(crate) enum Indexing<'a> {
+    /// Use it; a run that is not there fails the opening: a writer may have merged it into another.
+    Strict,
+    /// Use it, as far as it is whole.
+    Kept,
+    /// Make all of it again, and tell how far that is.
+    Anew(&'a mut dyn FnMut(Progress)),
+}
+
+/// How often opening for reading is tried while a writer changes the files.
+const READ_TRIES: u32 = 8;
+/// How long to wait before the first of those tries is repeated; twice as long for each after it.
+const READ_PATIENCE: Duration = Duration::from_millis(2);
+
+/// Opens the store in a directory.
+pub(crate) fn open(directory: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
+    if !options.read_only || options.inline {
+        return open_as(directory, options, Indexing::Kept);
+    }
+    // A writer may be making the store, beginning a segment or replacing runs at this moment. What
+    // looks wrong then looks right a little later, from a fresh manifest.
+    for attempt in 0..READ_TRIES - 1 {
+        match open_as(directory, options, Indexing::Strict) {
+            Err(error) if may_pass(&options.io, directory, &error) => {
+                std::thread::park_timeout(READ_PATIENCE * 2_u32.pow(attempt));
+            }
+            done => return done,
+        }
+    }
+    open_as(directory, options, Indexing::Kept)
+}
+
+/// Whether an error may be the work of a writer that is busy at this moment.
+fn may_pass(io: &Arc<dyn Io>, directory: &Path, error: &OpenError) -> bool {
+    match error {
+        OpenError::Disk(DiskError::Corrupt(_)) => true,
+        OpenError::Disk(DiskError::Io { source, .. }) => {
+            matches!(source.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof)
+        }
+        // A store in the making has a lock file before it has a manifest.
+        OpenError::NotAStore { .. } => io
+            .list(directory)
+            .is_ok_and(|names| !names.is_empty() && names.iter().all(|name| is_own_name(name))),
+        OpenError::Missing { .. } | OpenError::InUse { .. } | OpenError::NewerFormat { .. } => {
+            false
+        }
+    }
+}
+
+/// Opens the store in a directory, and does with its index what is asked.
+pub(crate) fn open_as(
+    directory: &Path,
+    options: &OpenOptions,
+    indexing: Indexing<'_>,
+) -> Result<Opened, OpenError> {
     let io = Arc::clone(&options.io);
     let layout = Layout::new(directory);
     let access = if options.read_only { Access::Read } else { Access::Write };
-    let names = list_root(&io, directory, &options)?;
+    let names = list_root(&io, directory, options)?;
     let is_store = names.iter().any(|name| name.starts_with("manifest-"));
     // Only what a creation that a crash cut off leaves behind may be there.
     let is_fresh = names.iter().all(|name| is_own_name(name));
-    if !is_store && !(options.create && access == Access::Write && is_fresh) {
+    let may_create = options.create && access == Access::Write && is_fresh;
+    if !(is_store || may_create) {
         return Err(OpenError::NotAStore { directory: directory.to_owned() });
     }
     let lock = match access {
@@ -51,14 +112,17 @@ pub(crate) fn open(directory: &Path, options: OpenOptions) -> Result<Opened, Ope
         Access::Read => None,
     };
     let manifest = match ManifestFile::read(&io, &layout, access)? {
-        manifest::Found::Manifest(manifest) => ManifestFile::new(Arc::clone(&io), layout.clone(), manifest),
+        manifest::Found::Manifest(manifest) => {
+            ManifestFile::new(Arc::clone(&io), layout.clone(), manifest)
+        }
         manifest::Found::Newer(found) => {
             let (directory, known) = (directory.to_owned(), FORMAT_VERSION);
             return Err(OpenError::NewerFormat { directory, found, known });
         }
-        manifest::Found::Nothing => create(&io, &layout, &options)?,
+        manifest::Found::Nothing => create(&io, &layout, options)?,
     };
-    open_log(io, layout, manifest, access, options, lock)
+    let parts = Parts { io, layout, manifest, access, lock };
+    open_log(parts, options, indexing)
 }
 
 /// The names in the store's directory, which is made if it may be.
@@ -141,17 +205,35 @@ fn create(
     Ok(file)
 }
 
-fn open_log(
+/// What is known before the log is looked at.
+struct Parts {
     io: Arc<dyn Io>,
     layout: Layout,
-    mut manifest: ManifestFile,
+    manifest: ManifestFile,
     access: Access,
-    options: OpenOptions,
     lock: Option<Box<dyn Lock>>,
+}
+
+fn open_log(
+    parts: Parts,
+    options: &OpenOptions,
+    indexing: Indexing<'_>,
 ) -> Result<Opened, OpenError> {
+    let Parts { io, layout, mut manifest, access, lock } = parts;
     let found = recovery::find_log(&io, &layout, manifest.get(), access)?;
     let last = found.tip.place.position - 1;
-    let (index, lost_run_count) = open_index(&io, &layout, &mut manifest, &options, last)?;
+    let is_strict = matches!(indexing, Indexing::Strict);
+    let mut still = |_| {};
+    let progress = match indexing {
+        Indexing::Kept | Indexing::Strict => &mut still,
+        Indexing::Anew(progress) => {
+            // The manifest comes first: from here on a crash leaves files that opening removes.
+            manifest.change(|manifest| manifest.runs.clear())?;
+            progress
+        }
+    };
+    let (index, lost_run_count) =
+        open_index(&io, &layout, &mut manifest, options, last, is_strict)?;
     let watermark_file = match access {
         Access::Write => Some(open_watermark(&io, &layout)?),
         Access::Read => None,
@@ -159,52 +241,56 @@ fn open_log(
     let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
     let tip = found.tip;
     if access == Access::Write {
-        let floor = tip.segment.as_ref().map_or_else(Floor::default, |segment| {
-            recovery::floor_at(segment.number(), &tip.place)
-        });
-        if floor != manifest.get().floor || segment_size != manifest.get().segment_size {
-            manifest.change(|manifest| {
-                manifest.floor = floor;
-                manifest.segment_size = segment_size;
-            })?;
-        }
+        manifest.mend()?;
+        keep_floor(&mut manifest, &tip, segment_size)?;
     }
     let identity = LogIdentity {
         log: manifest.get().log,
         incarnation: manifest.get().lives.current(),
         name: manifest.get().name.clone(),
     };
-    let log = Log::new(
-        Arc::clone(&io),
-        layout.clone(),
-        manifest,
-        index,
-        found.segments,
-        watermark_file,
-    );
-    let log = Arc::new(log);
+    let mut log =
+        Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last);
-    let indexed_count = index_rest(&log, last, access)?;
-    let recovery = Recovery {
-        event_count: last,
-        indexed_count,
-        torn_size: found.torn_size,
-        lost_run_count,
+    let indexed_count = index_rest(&log, last, access, progress)?;
+    let recovery =
+        Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };
+    let tip = match access {
+        Access::Write => Some(tip),
+        Access::Read => {
+            log.follower = Some(Follower::new(tip));
+            None
+        }
     };
+    let log = Arc::new(log);
     let beside = open_beside(&log, access);
     let space = Space::new(Arc::clone(&io), layout, segment_size, options.inline);
+    let Some(tip) = tip else {
+        let space = Arc::new(space);
+        return Ok(Opened { log, identity, recovery, writer: None, space, beside, lock });
+    };
     if let Some(segment) = &tip.segment {
         let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
         space.adopt(segment.number(), Arc::clone(&segment.file), size, segment.end());
     }
     let space = Arc::new(space);
-    let writer = match access {
-        Access::Read => None,
-        Access::Write => {
-            Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip))
-        }
-    };
+    let writer = Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip));
     Ok(Opened { log, identity, recovery, writer, space, beside, lock })
+}
+
+/// Writes down where the log ends, so that damage before it is told from a torn batch.
+fn keep_floor(manifest: &mut ManifestFile, tip: &Tip, segment_size: u64) -> Result<(), DiskError> {
+    let floor = tip
+        .segment
+        .as_ref()
+        .map_or_else(Floor::default, |segment| recovery::floor_at(segment.number(), &tip.place));
+    if floor == manifest.get().floor && segment_size == manifest.get().segment_size {
+        return Ok(());
+    }
+    manifest.change(|manifest| {
+        manifest.floor = floor;
+        manifest.segment_size = segment_size;
+    })
 }
 
 fn open_beside(log: &Arc<Log>, access: Access) -> Beside {
@@ -247,14 +333,18 @@ fn open_index(
     manifest: &mut ManifestFile,
     options: &OpenOptions,
     last: u64,
+    is_strict: bool,
 ) -> Result<(Index, u64), DiskError> {
     let own = manifest.get();
     let origin = Origin { log: own.log, seed: own.hash_seed };
     let directory = layout.index();
     let mut runs = Vec::new();
     for name in own.runs.iter().take_while(|name| name.last <= last) {
-        let Ok(run) = Run::open(&**io, &directory, RunHeader { origin, name: *name }) else { break };
-        runs.push(Arc::new(run));
+        match Run::open(&**io, &directory, RunHeader { origin, name: *name }) {
+            Ok(run) => runs.push(Arc::new(run)),
+            Err(error) if is_strict => return Err(error.into()),
+            Err(_lost) => break,
+        }
     }
     let lost = own.runs.len() - runs.len();
     if !options.read_only {
@@ -279,18 +369,74 @@ fn remove_strays(io: &Arc<dyn Io>, directory: &Path, runs: &[Arc<Run>]) -> Resul
 }
 
 /// Indexes the events that are in no run. How many there were.
-fn index_rest(log: &Log, last: u64, access: Access) -> Result<u64, DiskError> {
+fn index_rest(
+    log: &Log,
+    last: u64,
+    access: Access,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<u64, DiskError> {
     let segments = log.segments();
     let first = log.index.next_position();
+    let count = (last + 1).saturating_sub(first);
+    let survivors = find_survivors(log, first, last)?;
+    let name_at = |position| name_at(log, &survivors, position);
     let mut keys = Vec::new();
     for position in first..=last {
-        let id = segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
+        let id =
+            segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
         log.index.push(&keys, id);
         if access == Access::Write && log.index.frozen_count() > 0 {
-            seal(log)?;
+            seal_with(log, name_at)?;
+            progress(Progress::new(position + 1 - first, count, "events"));
         }
     }
-    Ok((last + 1).saturating_sub(first))
+    progress(Progress::new(count, count, "events"));
+    Ok(count)
+}
+
+/// For each stream whose first event was scavenged, by the hash of its name: the position of an
+/// event that still has the name. The index cannot tell yet, since it is being made.
+fn find_survivors(log: &Log, first: u64, last: u64) -> Result<HashMap<Key, u64>, DiskError> {
+    let segments = log.segments();
+    let mut survivors = HashMap::new();
+    let is_rewritten = |segment: &Arc<Segment>| segment.header.generation > 0;
+    let Some(begin) = segments.iter().filter(|own| is_rewritten(own)).map(|own| own.first()).min()
+    else {
+        return Ok(survivors);
+    };
+    let mut keys = Vec::new();
+    for position in first.max(begin)..=last {
+        segments.with_record(position, |record| {
+            keys_of(log.hasher, &record, &mut keys);
+            let Some(stream) = keys.first() else { return };
+            if record.is_stub() && record.revision() == 0 {
+                survivors.insert(*stream, position);
+            } else if !record.is_stub()
+                && let Some(survivor) = survivors.get_mut(stream)
+            {
+                *survivor = position;
+            }
+        })?;
+    }
+    Ok(survivors)
+}
+
+/// The name of the stream that begins at a position, if one does.
+fn name_at(
+    log: &Log,
+    survivors: &HashMap<Key, u64>,
+    position: u64,
+) -> Result<Option<StreamName>, DiskError> {
+    let mut keys = Vec::new();
+    let place = log.with_record(position, |record| {
+        if record.is_stub() && record.revision() == 0 {
+            keys_of(log.hasher, &record, &mut keys);
+            return keys.first().and_then(|stream| survivors.get(stream)).copied();
+        }
+        (record.revision() == 0).then_some(position)
+    })?;
+    let Some(place) = place else { return Ok(None) };
+    log.with_record(place, |record| StreamName::new(record.stream()).ok())
 }
 
 /// A UUID from the disk's own chance, so that simulations repeat.

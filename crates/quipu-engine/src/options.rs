@@ -127,7 +127,7 @@ impl OpenOptions {
     ///
     /// See [`OpenError`].
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Engine, OpenError> {
-        Engine::open(directory.as_ref(), self)
+        Engine::open(directory.as_ref(), &self)
     }
 }
 

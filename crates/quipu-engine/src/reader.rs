@@ -13,7 +13,7 @@ use quipu_core::{
 };
 
 use crate::error::DiskError;
-use crate::format::batch::{BATCH_HEADER_SIZE, BATCH_MAGIC, padded};
+use crate::format::batch::{BATCH_MAGIC, padded};
 use crate::format::record::Record;
 use crate::index::{Cursor, Reader};
 use crate::log::Log;
@@ -85,8 +85,7 @@ impl Log {
     ) -> Result<(StreamState, Picked), ReadError> {
         let moment = self.moment(read.as_of)?;
         let reader = self.index.reader(moment.upto);
-        let facts =
-            lookup::facts(&**self, &reader, self.hasher, &read.stream).map_err(storage)?;
+        let facts = lookup::facts(&**self, &reader, self.hasher, &read.stream).map_err(storage)?;
         let state = facts.state();
         let mut picked = Picked::nothing(Arc::clone(self));
         if let StreamState::Live { last } = state {
@@ -142,7 +141,7 @@ impl Log {
             (Some(from), Direction::Backward) => from.get().min(upto),
         };
         if read.query.is_all() {
-            let scan = Scan::new(Arc::clone(self), from, upto, read.direction, read.limit);
+            let scan = Scan::new(self, from, upto, read.direction, read.limit);
             return Ok((upto, Box::new(scan)));
         }
         let picked = self.pick_query(read.query, from, upto, read.direction, read.limit);
@@ -330,7 +329,7 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn new(
-        log: Arc<Log>,
+        log: &Log,
         from: u64,
         upto: u64,
         direction: Direction,
@@ -411,9 +410,15 @@ pub(crate) fn read_stretch(
     let mut end = start;
     let mut position = first;
     while position <= last && end - start < BATCH_SIZE {
-        let offset = skip_batch_header(&bytes, end);
-        let record = Record::decode(bytes.get(offset..).unwrap_or_default(), segment.seed, position)
-            .map_err(|reason| DiskError::corrupt(&segment.path, offset as u64, reason))?;
+        let offset = match end {
+            _ if position > first && may_be_batch(&bytes, end) => {
+                segment.offset_of(position)? as usize
+            }
+            _ => end,
+        };
+        let record =
+            Record::decode(bytes.get(offset..).unwrap_or_default(), segment.seed, position)
+                .map_err(|reason| DiskError::corrupt(&segment.path, offset as u64, reason))?;
         if !record.is_stub() {
             spans.push(record.span(offset - start));
         }
@@ -423,13 +428,9 @@ pub(crate) fn read_stretch(
     Ok((EventBatch::from_spans(bytes.slice(start..end), spans), position))
 }
 
-/// Where the record behind the one that ends at `end` begins: there, or behind a batch's head.
-///
-/// The head's first bytes, read as a record's size, are far beyond what a record may have.
-fn skip_batch_header(bytes: &[u8], end: usize) -> usize {
+/// Whether a batch's head seems to follow the record that ends at `end`. A record's checksum may
+/// look like one by chance, so the table of offsets has the last word.
+fn may_be_batch(bytes: &[u8], end: usize) -> bool {
     let aligned = padded(end);
-    match bytes.get(aligned..aligned + BATCH_MAGIC.len()) {
-        Some(magic) if *magic == BATCH_MAGIC => aligned + BATCH_HEADER_SIZE,
-        _ => end,
-    }
+    bytes.get(aligned..aligned + BATCH_MAGIC.len()).is_some_and(|magic| *magic == BATCH_MAGIC)
 }

@@ -18,7 +18,7 @@ use crate::format::batch::{BATCH_ALIGNMENT, BATCH_HEADER_SIZE, BATCH_MAGIC, Batc
 use crate::format::manifest::{Floor, Manifest};
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::io::{File, Io, SeededBug};
-use crate::layout::{Layout, parse_segment_name};
+use crate::layout::{Layout, parse_offsets_name, parse_segment_name};
 use crate::segment::{Segment, Segments, is_zero, write_new_file};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
@@ -100,9 +100,7 @@ struct End {
 
 impl Finder<'_> {
     fn generation(&self, number: u64) -> u32 {
-        let rewritten = &self.manifest.rewritten;
-        let index = rewritten.binary_search_by_key(&number, |(number, _)| *number);
-        index.map_or(0, |index| rewritten[index].1)
+        self.manifest.generation_of(number)
     }
 
     /// The segments with a valid head, in order. Files that are no part of the log are removed.
@@ -117,7 +115,7 @@ impl Finder<'_> {
                 }
                 // The remains of a scavenge that did not come to its end, or of one that did.
                 Some(_) => self.remove(&directory.join(name))?,
-                None if name.ends_with(".new") => self.remove(&directory.join(name))?,
+                None if self.is_stray(name) => self.remove(&directory.join(name))?,
                 None => {}
             }
         }
@@ -154,12 +152,33 @@ impl Finder<'_> {
         Ok(heads)
     }
 
+    /// Whether a file beside the segments is the remains of a step that a crash cut off.
+    fn is_stray(&self, name: &str) -> bool {
+        let table = parse_offsets_name(name);
+        Path::new(name).extension().is_some_and(|own| own == "new")
+            || table.is_some_and(|(number, generation)| generation != self.generation(number))
+    }
+
     fn open(&self, path: &Path) -> Result<Arc<dyn File>, DiskError> {
         match self.access {
             Access::Write => self.io.open_writable(path),
             Access::Read => self.io.open(path),
         }
         .map_err(DiskError::io("open", path))
+    }
+
+    /// All bytes of a file that somebody may be writing to, if it is not us: as they are at one
+    /// moment, or nearly, so that a batch and one after it are not seen apart.
+    fn bytes_of(&self, file: &Arc<dyn File>) -> std::io::Result<Bytes> {
+        let size = file.size()?;
+        match self.access {
+            Access::Write => file.bytes(0..size),
+            Access::Read => {
+                let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+                file.read_at(&mut bytes, 0)?;
+                Ok(bytes.into())
+            }
+        }
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
@@ -179,8 +198,7 @@ impl Finder<'_> {
         error: DiskError,
     ) -> Result<(), DiskError> {
         let path = self.layout.segment(number, 0);
-        let size = file.size().map_err(DiskError::io("read", &path))?;
-        let bytes = file.bytes(0..size).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(file).map_err(DiskError::io("read", &path))?;
         if has_two_batches(&bytes) {
             return Err(error);
         }
@@ -196,8 +214,7 @@ impl Finder<'_> {
     /// Walks the valid batches of the segment written last.
     fn walk(&self, head: &Head) -> Result<End, DiskError> {
         let path = self.layout.segment(head.header.number, head.header.generation);
-        let size = head.file.size().map_err(DiskError::io("read", &path))?;
-        let bytes = head.file.bytes(0..size).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(&head.file).map_err(DiskError::io("read", &path))?;
         let seed = head.header.seed();
         let mut end = End {
             place: Place::first_of(&head.header),
@@ -361,7 +378,7 @@ fn find_batch(bytes: &[u8], seed: u32, sequence: u64) -> Option<u64> {
 
 /// Whether there seem to be two batches, one after the other, in a segment whose head is lost and
 /// with it what their checksums begin with.
-fn has_two_batches(bytes: &[u8]) -> bool {
+pub(crate) fn has_two_batches(bytes: &[u8]) -> bool {
     let mut sequences = bytes
         .chunks_exact(BATCH_ALIGNMENT)
         .enumerate()

@@ -113,8 +113,8 @@ impl Segment {
             }
             _ => DiskError::io("read", &path)(error),
         })?;
-        let header = SegmentHeader::decode(&bytes)
-            .map_err(|reason| DiskError::corrupt(&path, 0, reason))?;
+        let header =
+            SegmentHeader::decode(&bytes).map_err(|reason| DiskError::corrupt(&path, 0, reason))?;
         if header.number != number || header.generation != generation {
             return Err(DiskError::corrupt(&path, 0, "the segment header is of another segment"));
         }
@@ -272,6 +272,18 @@ impl Segment {
         Ok(())
     }
 
+    /// Gives back the memory for the offsets of a segment that another process filled, once it has
+    /// written the table of them.
+    pub(crate) fn settle_offsets(&self) {
+        if !self.is_growing() {
+            return;
+        }
+        if let Some(table) = self.read_offsets_file() {
+            let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
+            *offsets = Offsets::Table(table);
+        }
+    }
+
     /// Whether the offsets are in memory only.
     pub(crate) fn is_growing(&self) -> bool {
         let offsets = self.offsets.read().unwrap_or_else(PoisonError::into_inner);
@@ -352,8 +364,9 @@ impl Segments {
         self.0.iter()
     }
 
-    pub(crate) fn last(&self) -> Option<&Arc<Segment>> {
-        self.0.last()
+    /// Each segment but the last, with the one that follows it.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Arc<Segment>, &Arc<Segment>)> {
+        self.0.iter().zip(self.0.iter().skip(1))
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -253,7 +253,9 @@ impl Space {
         let path = self.layout.segment(segment, 0);
         let file = match self.io.create(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.io.open_writable(&path)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.io.open_writable(&path)?
+            }
             Err(error) => return Err(error),
         };
         // A new file's name is durable only once its directory is: an acknowledged batch in a file
@@ -270,7 +272,9 @@ impl Space {
         let path = self.layout.ballast();
         let file = match self.io.create(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.io.open_writable(&path)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.io.open_writable(&path)?
+            }
             Err(error) => return Err(error),
         };
         fill(&*file, 0, BALLAST_SIZE_MAX.min(self.segment_size / 4).max(BALLAST_SIZE_MIN))?;

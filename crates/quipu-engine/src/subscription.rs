@@ -43,13 +43,13 @@ enum Place {
         /// The first position that was not looked at.
         next: u64,
         has_skipped: bool,
-        picked: Option<(Picked, u64)>,
+        picked: Option<Box<(Picked, u64)>>,
     },
 }
 
 impl LogSubscription {
     pub(crate) fn begin(log: Arc<Log>, to: Subscribe) -> Result<Self, SubscribeError> {
-        let upto = log.watermark.get();
+        let upto = log.frontier();
         let place = match to {
             Subscribe::Stream { stream, from } => {
                 let next = match from {
@@ -81,7 +81,7 @@ impl LogSubscription {
 
     /// What is to be delivered at once; nothing where the subscription has to wait.
     fn pull(&mut self) -> Result<Option<Delivery>, SubscribeError> {
-        let upto = self.log.watermark.get();
+        let upto = self.log.frontier();
         if self.is_caught_up && self.place.is_behind(upto) {
             self.is_caught_up = false;
             return Ok(Some(Delivery::FellBehind));
@@ -219,18 +219,19 @@ fn pull_query(
     query: &Query,
     next: &mut u64,
     has_skipped: &mut bool,
-    picked: &mut Option<(Picked, u64)>,
+    picked: &mut Option<Box<(Picked, u64)>>,
 ) -> Result<Option<Delivery>, DiskError> {
     if *next > upto {
         let checkpoint = Position::new(*next - 1);
         return Ok(std::mem::take(has_skipped).then_some(Delivery::Checkpoint(checkpoint)));
     }
     // A search goes on until it has seen all up to where it began; then a new one begins.
-    let (search, end) = picked.get_or_insert_with(|| {
-        (log.pick_query(query.clone(), *next, upto, Direction::Forward, None), upto)
+    let search = picked.get_or_insert_with(|| {
+        let picked = log.pick_query(query.clone(), *next, upto, Direction::Forward, None);
+        Box::new((picked, upto))
     });
-    let end = *end;
-    let gathered = search.gather()?;
+    let end = search.1;
+    let gathered = search.0.gather()?;
     let last = gathered.batch.last().map(|event| event.position().get());
     let seen = if gathered.is_done { end } else { gathered.last_seen.unwrap_or(end) };
     if gathered.is_done {

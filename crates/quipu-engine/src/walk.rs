@@ -44,7 +44,16 @@ pub(crate) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Reads the batch at `place` of the segment that begins with `bytes`.
     pub(crate) fn read(bytes: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
-        let batch = Self::read_unsummed(bytes, seed, place)?;
+        Self::read_first(from(bytes, place)?, seed, place)
+    }
+
+    /// Reads the batch at `place` of a segment, with which `head` begins.
+    pub(crate) fn read_first(
+        head: &'a [u8],
+        seed: u32,
+        place: Place,
+    ) -> Result<Self, &'static str> {
+        let batch = Self::read_head(head, seed, place)?;
         if checksum(seed, batch.body) != batch.header.body_crc {
             return Err("the batch fails its checksum");
         }
@@ -61,8 +70,10 @@ impl<'a> Batch<'a> {
         seed: u32,
         place: Place,
     ) -> Result<Self, &'static str> {
-        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-        let head = bytes.get(start..).ok_or("the segment ends before the batch")?;
+        Self::read_head(from(bytes, place)?, seed, place)
+    }
+
+    fn read_head(head: &'a [u8], seed: u32, place: Place) -> Result<Self, &'static str> {
         let (header, crc) = BatchHeader::decode(head, seed)?;
         if header.sequence != place.sequence {
             return Err("the batch is out of sequence");
@@ -124,4 +135,10 @@ impl<'a> Batch<'a> {
     pub(crate) fn offsets(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.records().map_while(|record| record.ok().map(|(offset, _)| offset))
     }
+}
+
+/// The bytes of a segment from a place on.
+fn from(bytes: &[u8], place: Place) -> Result<&[u8], &'static str> {
+    let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+    bytes.get(start..).ok_or("the segment ends before the batch")
 }

@@ -37,6 +37,7 @@ use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
 
 use facts::FactsCache;
+use queue::Leftovers;
 pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request};
 use stage::Stage;
 
@@ -62,7 +63,7 @@ pub(crate) struct Writer {
     /// Whether a segment was begun since maintenance was last asked.
     has_rolled: bool,
     /// Who waits for the staged batch, and what they will be told.
-    waiting: Vec<(Reply, Answer)>,
+    waiting: Vec<(Reply, Answer, Leftovers)>,
 }
 
 #[derive(Debug)]
@@ -108,13 +109,17 @@ impl Writer {
     pub(crate) fn commit(&mut self, requests: impl IntoIterator<Item = Request>) {
         for Request { change, reply, .. } in requests {
             if let Err(error) = self.check_health() {
-                reply.send(Err(error));
+                reply.send(Err(error), Leftovers::new());
                 continue;
             }
             let answer = self.consider(change);
             // Whatever was decided may rest on events that are staged and not yet durable, so
             // nobody hears of it before they are.
-            self.waiting.push((reply, answer));
+            let (answer, leftovers) = match answer {
+                Ok((appended, leftovers)) => (Ok(appended), leftovers),
+                Err(error) => (Err(error), Leftovers::new()),
+            };
+            self.waiting.push((reply, answer, leftovers));
         }
         self.flush();
     }
@@ -149,7 +154,7 @@ impl Writer {
     }
 
     /// Decides a change and stages its events.
-    fn consider(&mut self, change: Change) -> Answer {
+    fn consider(&mut self, change: Change) -> Result<(Appended, Leftovers), AppendError> {
         let now = self.log.io.now();
         let priority = match &change {
             Change::Append(_) => Priority::Ordinary,
@@ -165,7 +170,7 @@ impl Writer {
         };
         let decision = decide(self, change).map_err(|error| AppendError::Storage(error.into()))?;
         let plan = match decision {
-            Decision::Answer(appended) => return Ok(appended),
+            Decision::Answer(appended) => return Ok((appended, Leftovers::new())),
             Decision::Refuse(error) => return Err(error),
             Decision::Write(plan) => plan,
         };
@@ -241,19 +246,20 @@ impl Writer {
             self.log.health.fail();
             self.log.watermark.close();
             let unknown = error.to_string();
-            for (reply, answer) in self.waiting.drain(..) {
+            for (reply, answer, leftovers) in self.waiting.drain(..) {
                 // An answer that writes nothing promises nothing about what failed to be written,
                 // but it may rest on it.
                 let cause = StorageError::new(unknown.clone());
-                reply.send(match answer {
+                let answer = match answer {
                     Err(error @ AppendError::Invalid(_)) => Err(error),
                     _ => Err(AppendError::OutcomeUnknown(cause)),
-                });
+                };
+                reply.send(answer, leftovers);
             }
             return;
         }
-        for (reply, answer) in self.waiting.drain(..) {
-            reply.send(answer);
+        for (reply, answer, leftovers) in self.waiting.drain(..) {
+            reply.send(answer, leftovers);
         }
     }
 
@@ -263,7 +269,7 @@ impl Writer {
         let head = if active.is_new { segment.header.encode() } else { Vec::new() };
         let offset = if active.is_new { 0 } else { self.place.offset };
         let is_new = std::mem::take(&mut active.is_new);
-        let sealed = self.stage.seal(head, segment.seed, self.place, self.last_recorded_at);
+        let sealed = self.stage.seal(&head, segment.seed, self.place, self.last_recorded_at);
 
         let early = self.log.io.has_bug(SeededBug::ExposeBeforeDurable);
         if early {

@@ -292,13 +292,18 @@ pub(crate) struct RebuildIndexArgs {}
 
 /// Frees the space of events that no read of their stream shows any more.
 ///
-/// Those are the events of deleted and tombstoned streams, and those beyond $maxCount, $maxAge and
-/// $tb. It cannot be undone.
+/// Those are the events of deleted and tombstoned streams, and those beyond `$maxCount`, `$maxAge`
+/// and `$tb`. Only full segments are looked at, not the one that is written to. It cannot be undone.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
   quipu stream delete order-1 && quipu scavenge")]
-pub(crate) struct ScavengeArgs {}
+pub(crate) struct ScavengeArgs {
+    /// The share of a segment's bytes that must go for the segment to be rewritten.
+    #[arg(long, value_name = "PERCENT", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) threshold: u8,
+}
 
 /// Shows or changes one stream.
 #[derive(Args, Debug)]

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use quipu_core::{ContentType, EventId, EventRef, EventType, StreamName, Tag, Tags, Timestamp};
-use serde::de::{IgnoredAny, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -121,14 +121,23 @@ pub(crate) fn to_json(event: EventRef<'_>, out: &mut Vec<u8>) {
 }
 
 /// The bytes as JSON text if they are one value, alone, without blanks around it or line breaks
-/// within; otherwise as base64.
+/// within, that every reader of JSON can take; otherwise as base64.
 fn inline_or_base64(bytes: &[u8]) -> (Option<&RawValue>, Option<String>) {
-    let has_break = bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
-    let json = if has_break { None } else { serde_json::from_slice::<&RawValue>(bytes).ok() };
-    match json.filter(|json| json.get().len() == bytes.len()) {
+    match as_inline(bytes) {
         Some(json) => (Some(json), None),
         None => (None, Some(BASE64.encode(bytes))),
     }
+}
+
+fn as_inline(bytes: &[u8]) -> Option<&RawValue> {
+    if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return None;
+    }
+    // A raw value is checked for its grammar only. The line must not become unreadable for
+    // programs because of a number, a surrogate or a nesting that they cannot take.
+    serde_json::from_slice::<Readable>(bytes).ok()?;
+    let json: &RawValue = serde_json::from_slice(bytes).ok()?;
+    Some(json).filter(|json| json.get().len() == bytes.len())
 }
 
 fn bytes_of(json: &RawValue) -> Bytes {
@@ -184,6 +193,57 @@ struct FieldsIn<'a> {
 
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(from).map(Some)
+}
+
+/// Any JSON value whose numbers, strings and nesting were looked at; nothing is kept of it.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        while entries.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 /// A value that is parsed from a JSON string while the line is read, so that an error knows its

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use quipu_core::Rights;
-use quipu_engine::{Engine, OpenError, OpenOptions};
+use quipu_engine::{Engine, OpenError, OpenOptions, Recovery};
+
+use crate::output::note;
 
 /// Opens the store for reading. Works beside a process that writes to it.
 pub(crate) fn for_reading(directory: &Path) -> Result<Engine, OpenError> {
@@ -12,7 +14,7 @@ pub(crate) fn for_reading(directory: &Path) -> Result<Engine, OpenError> {
 
 /// Opens the store for writing; it must exist, and nobody else may write to it meanwhile.
 pub(crate) fn for_writing(directory: &Path) -> Result<Engine, OpenError> {
-    OpenOptions::new().open(directory)
+    OpenOptions::new().open(directory).inspect(tell)
 }
 
 /// As [`for_writing`], and makes the store where it is missing.
@@ -23,4 +25,21 @@ pub(crate) fn for_writing_or_new(directory: &Path, rights: Rights) -> Result<Eng
         .name(name.as_deref().unwrap_or("quipu"))
         .rights(rights)
         .open(directory)
+        .inspect(tell)
+}
+
+/// Says what opening had to mend.
+fn tell(engine: &Engine) {
+    let Recovery { torn_size, lost_run_count, .. } = *engine.recovery();
+    if torn_size > 0 {
+        note(&format!(
+            "note: a crash had cut off a batch that was never acknowledged; its {torn_size} bytes \
+             are kept aside"
+        ));
+    }
+    if lost_run_count > 0 {
+        note(&format!(
+            "note: {lost_run_count} runs of the index were damaged or missing and are built again"
+        ));
+    }
 }

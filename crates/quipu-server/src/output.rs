@@ -277,11 +277,16 @@ impl Bar {
 
     /// Shows how far the store says that it has come.
     pub(crate) fn show(&self, progress: Progress) {
-        if self.0.length() != Some(progress.total) {
-            self.0.set_length(progress.total);
-            self.set_template(&format!("{{bar:30}} {{pos}}/{{len}} {} {{eta}}", progress.unit));
+        self.advance(progress.done, progress.total, progress.unit);
+    }
+
+    /// Shows that `done` of `total` are done.
+    pub(crate) fn advance(&self, done: u64, total: u64, unit: &str) {
+        if self.0.length() != Some(total) {
+            self.0.set_length(total);
+            self.set_template(&format!("{{bar:30}} {{pos}}/{{len}} {unit} {{eta}}"));
         }
-        self.0.set_position(progress.done);
+        self.0.set_position(done);
     }
 
     /// Shows how far the input was read, with a word on it.

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use quipu_core::{AppendError, InvalidAppend, ReadError, SubscribeError};
-use quipu_engine::{Corrupt, OpenError};
+use quipu_core::{AppendError, InvalidAppend, ReadError, StorageError, SubscribeError};
+use quipu_engine::{
+    BackupError, Corrupt, DiskError, OpenError, RestoreError, ScavengeError, VerifyError,
+};
 
 use crate::output::{OutputError, print_error};
 
@@ -67,19 +69,42 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(hinted.hint.clone());
     }
     let hint = if let Some(open) = error.downcast_ref::<OpenError>() {
-        hint_on_open(open)?
+        hint_on_open(open)
+    } else if let Some(VerifyError::Open(open)) = error.downcast_ref() {
+        hint_on_open(open)
     } else if let Some(append) = error.downcast_ref::<AppendError>() {
-        hint_on_append(append)?
+        hint_on_append(append)
+    } else if let Some(ScavengeError::DiskFull) = error.downcast_ref() {
+        Some(MAKE_SPACE)
+    } else if let Some(restore) = error.downcast_ref::<RestoreError>() {
+        hint_on_restore(restore)
+    } else if let Some(BackupError::NotEmpty { .. }) = error.downcast_ref() {
+        Some("name a directory that is empty or missing")
     } else if let Some(ReadError::AsOfInFuture { .. }) = error.downcast_ref() {
-        "ask for an earlier position or time"
+        Some("ask for an earlier position or time")
     } else if let Some(SubscribeError::BeyondEnd { .. }) = error.downcast_ref() {
-        "leave --from out to begin with what comes next"
-    } else if error.is::<Corrupt>() {
-        "`quipu verify` lists all damage; restore a backup with `quipu restore`"
+        Some("leave --from out to begin with what comes next")
+    } else if is_damage(error) {
+        Some("`quipu verify` lists all damage; restore a backup with `quipu restore`")
     } else {
-        hint_on_io(error.downcast_ref::<io::Error>()?)?
+        hint_on_io(error.downcast_ref::<io::Error>()?)
     };
-    Some(hint.to_owned())
+    hint.map(str::to_owned)
+}
+
+const MAKE_SPACE: &str = "free some space, then do the same again";
+
+/// Whether the error says that bytes are damaged. Transparent wrappers hide what they hold from
+/// the chain of causes, so each is looked into.
+fn is_damage(error: &(dyn Error + 'static)) -> bool {
+    let in_storage = error.downcast_ref::<StorageError>().is_some_and(|storage| {
+        storage.downcast_ref::<Corrupt>().is_some()
+            || matches!(storage.downcast_ref(), Some(DiskError::Corrupt(_)))
+    });
+    in_storage
+        || error.is::<Corrupt>()
+        || matches!(error.downcast_ref(), Some(DiskError::Corrupt(_)))
+        || matches!(error.downcast_ref(), Some(BackupError::Damaged(_)))
 }
 
 fn hint_on_open(error: &OpenError) -> Option<&'static str> {
@@ -98,6 +123,16 @@ fn hint_on_open(error: &OpenError) -> Option<&'static str> {
     }
 }
 
+fn hint_on_restore(error: &RestoreError) -> Option<&'static str> {
+    match error {
+        RestoreError::NotEmpty { .. } => Some("name a directory that is missing with --data"),
+        RestoreError::NotAStore { .. } => Some("name a directory that `quipu backup` made"),
+        RestoreError::NewerFormat { .. } => Some("use the version that wrote it, or a later one"),
+        RestoreError::Damaged(_) => Some("nothing was restored; try an earlier backup"),
+        _ => None,
+    }
+}
+
 fn hint_on_append(error: &AppendError) -> Option<&'static str> {
     match error {
         AppendError::Conflict { .. } => Some("read again, decide again, then append again"),
@@ -107,7 +142,7 @@ fn hint_on_append(error: &AppendError) -> Option<&'static str> {
         AppendError::Invalid(InvalidAppend::AfterBeyondFrontier { .. }) => {
             Some("--after is a position of this log, such as the last one that was read")
         }
-        AppendError::DiskFull => Some("free some space, then do the same again"),
+        AppendError::DiskFull => Some(MAKE_SPACE),
         AppendError::OutcomeUnknown(_) => {
             Some("do the same again with the same ids: nothing is added twice")
         }
@@ -118,9 +153,7 @@ fn hint_on_append(error: &AppendError) -> Option<&'static str> {
 fn hint_on_io(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Some("check the owner and the mode of the path"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space, then do the same again")
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(MAKE_SPACE),
         _ => None,
     }
 }
@@ -140,6 +173,23 @@ mod tests {
              hint: check the owner and the mode of the path"
         );
         assert_eq!(exit_code(&error), FAILURE);
+    }
+
+    #[test]
+    fn damage_is_seen_through_whatever_wraps_it() {
+        let corrupt = || Corrupt { file: "a".into(), offset: 7, reason: "torn".to_owned() };
+        let errors: [anyhow::Error; 4] = [
+            DiskError::from(corrupt()).into(),
+            OpenError::from(DiskError::from(corrupt())).into(),
+            ReadError::Storage(StorageError::new(DiskError::from(corrupt()))).into(),
+            BackupError::Damaged(corrupt()).into(),
+        ];
+        for error in errors {
+            let text = to_text(&error);
+
+            assert!(text.contains("at byte 7: torn"), "{text}");
+            assert!(text.contains("hint: `quipu verify`"), "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Finding;
 use super::source::Source;
 
 /// A word never to be used in a public name, and what to say.
-const BANNED: [(&str, &str); 14] = [
+const BANNED: [(&str, &str); 13] = [
     ("aggregate", "stream, or decider"),
     ("bookmark", "checkpoint"),
     ("chunk", "segment, or batch"),
@@ -22,7 +22,6 @@ const BANNED: [(&str, &str); 14] = [
     ("num", "count"),
     ("payload", "data"),
     ("poll", "read, or subscribe"),
-    ("topic", "stream"),
     ("transaction", "batch, or append"),
 ];
 

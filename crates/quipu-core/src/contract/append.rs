@@ -237,7 +237,7 @@ fn an_hour_ago(subject: &Subject<'_>) -> Timestamp {
     subject.add("clock-1", &["Tick"]);
     let ticks = subject.read(ReadStream::new(name("clock-1")));
     let now = ticks.last().expect("it was appended").recorded_at;
-    let past = now.minus(Duration::from_secs(3_600)).as_micros();
+    let past = now.minus(Duration::from_hours(1)).as_micros();
     Timestamp::from_micros(past - past.rem_euclid(1_000) + 123)
 }
 

@@ -198,7 +198,7 @@ fn a_metadata_stream_shows_its_last_event_of_the_moment(subject: &Subject<'_>) {
     assert_eq!(super::subject::revisions_of(&events), [1]);
 }
 
-fn is_in_future<T>(answer: Result<T, ReadError>) -> bool {
+fn is_in_future<T>(answer: &Result<T, ReadError>) -> bool {
     matches!(answer, Err(ReadError::AsOfInFuture { .. }))
 }
 
@@ -208,9 +208,9 @@ fn a_place_beyond_the_frontier_is_in_the_future(subject: &Subject<'_>) {
     for place in [subject.frontier().next(), Position::MAX] {
         let as_of = AsOf::Position(place);
         let log = ReadAll::new(Query::all()).as_of(as_of);
-        assert!(is_in_future(subject.wait(subject.store().read_all(log))));
+        assert!(is_in_future(&subject.wait(subject.store().read_all(log))));
         let stream = ReadStream::new(name("a-1")).as_of(as_of);
-        assert!(is_in_future(subject.wait(subject.store().read_stream(stream))));
+        assert!(is_in_future(&subject.wait(subject.store().read_stream(stream))));
     }
 }
 
@@ -219,9 +219,9 @@ fn a_time_beyond_the_clock_is_in_the_future(subject: &Subject<'_>) {
     let as_of = AsOf::Time(FAR_FUTURE);
 
     let log = ReadAll::new(Query::all()).as_of(as_of);
-    assert!(is_in_future(subject.wait(subject.store().read_all(log))));
+    assert!(is_in_future(&subject.wait(subject.store().read_all(log))));
     let stream = ReadStream::new(name("a-1")).as_of(as_of);
-    assert!(is_in_future(subject.wait(subject.store().read_stream(stream))));
+    assert!(is_in_future(&subject.wait(subject.store().read_stream(stream))));
 }
 
 fn a_log_read_as_of_a_time_shows_what_was_recorded_by_then(subject: &Subject<'_>) {
@@ -314,5 +314,5 @@ fn the_position_at_a_time_before_all_events_is_before_them(subject: &Subject<'_>
 fn the_position_at_a_time_in_the_future_is_not_known(subject: &Subject<'_>) {
     subject.add("a-1", &["A"]);
 
-    assert!(is_in_future(subject.wait(subject.store().position_at(FAR_FUTURE))));
+    assert!(is_in_future(&subject.wait(subject.store().position_at(FAR_FUTURE))));
 }

@@ -370,7 +370,7 @@ fn metadata_streams_are_neither_deleted_nor_tombstoned(subject: &Subject<'_>) {
     let answers = [
         subject.wait(system.delete(stream.clone(), Any)),
         subject.wait(system.tombstone(stream.clone(), Any)),
-        subject.wait(system.set_metadata(stream.clone(), Any, json)),
+        subject.wait(system.set_metadata(stream, Any, json)),
         subject.wait(system.append(by_hand)),
     ];
 

@@ -63,20 +63,13 @@ impl PlainItem {
     }
 
     fn to_item(&self) -> QueryItem {
-        let mut text = String::new();
-        if !self.types.is_empty() {
-            text = format!("type:{} ", self.types.join(","));
-        }
-        for tag in &self.tags {
-            text += &format!("tag:{tag} ");
-        }
-        if let Some(stream) = self.stream {
-            text += &format!("stream:{stream} ");
-        }
-        if let Some(category) = self.category {
-            text += &format!("category:{category}");
-        }
-        item(&text)
+        let types = (!self.types.is_empty()).then(|| format!("type:{}", self.types.join(",")));
+        let tags = self.tags.iter().map(|tag| format!("tag:{tag}"));
+        let stream = self.stream.map(|stream| format!("stream:{stream}"));
+        let category = self.category.map(|category| format!("category:{category}"));
+        let terms: Vec<String> =
+            types.into_iter().chain(tags).chain(stream).chain(category).collect();
+        item(&terms.join(" "))
     }
 }
 

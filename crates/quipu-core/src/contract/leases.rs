@@ -26,7 +26,7 @@ cases!(
     a_name_has_a_size,
 );
 
-const TTL: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_mins(10);
 
 fn acquire(subject: &Subject<'_>, name: &str, owner: &str) -> Result<Lease, LeaseError> {
     let store = subject.store();

@@ -25,7 +25,7 @@ cases!(
     the_frontier_is_not_below_an_event_that_is_visible,
     no_event_above_the_frontier_is_given,
     the_frontier_does_not_go_back,
-    the_frontier_of_an_empty_log_is_the_start,
+    the_frontier_of_an_empty_log_is_before_the_first_event,
     a_read_gives_what_was_there_when_it_began,
     nothing_appears_at_or_below_a_frontier_later,
     a_large_log_is_read_whole,
@@ -164,6 +164,7 @@ fn pages_meet_without_gap_or_overlap(subject: &Subject<'_>) {
         let Some(last) = page.last() else { break };
         from = last.position.next();
         forward.extend(page);
+        assert!(forward.len() <= 10, "an event came twice");
     }
     let mut from = Position::MAX;
     loop {
@@ -171,6 +172,7 @@ fn pages_meet_without_gap_or_overlap(subject: &Subject<'_>) {
         let Some(last) = page.last() else { break };
         from = last.position.previous();
         backward.extend(page);
+        assert!(backward.len() <= 10, "an event came twice");
     }
 
     assert_eq!(forward.len(), 10);
@@ -211,7 +213,7 @@ fn the_frontier_does_not_go_back(subject: &Subject<'_>) {
     assert!(frontiers.is_sorted(), "{frontiers:?}");
 }
 
-fn the_frontier_of_an_empty_log_is_the_start(subject: &Subject<'_>) {
+fn the_frontier_of_an_empty_log_is_before_the_first_event(subject: &Subject<'_>) {
     let (frontier, _) = subject.read_all_with_frontier(all());
 
     assert_eq!(frontier, subject.frontier());

@@ -140,12 +140,18 @@ fn retries_at_once_append_once(subject: &Subject<'_>) {
     assert!(answers.iter().all(|it| it.streams == answers.first().expect("some").streams));
 }
 
-/// Decides again until nobody was in between.
-fn until_passed<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    loop {
-        if let Some(value) = attempt() {
-            return value;
-        }
+/// Decides again until nobody was in between. Somebody passes each time, so that it ends.
+fn until_passed<T>(attempt: impl FnMut() -> Option<T>) -> T {
+    let mut attempts = std::iter::repeat_with(attempt).take(10_000);
+    attempts.find_map(|it| it).expect("one of the attempts at a time passes")
+}
+
+/// Tells readers that the writer is done, also when it fails.
+struct TellDone<'a>(&'a AtomicBool);
+
+impl Drop for TellDone<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -214,13 +220,13 @@ fn a_batch_over_two_streams_is_seen_whole_or_not_at_all(subject: &Subject<'_>) {
 
     subject.race(3, |index| {
         if index == 0 {
+            let _tell = TellDone(&is_done);
             for _ in 0..200 {
                 let append = Append::new()
                     .event(name("left-1"), event("Half"))
                     .event(name("right-1"), event("Half"));
                 subject.append(append);
             }
-            is_done.store(true, Ordering::SeqCst);
             return;
         }
         while !is_done.load(Ordering::SeqCst) {
@@ -239,10 +245,10 @@ fn nothing_appears_below_a_frontier_under_load(subject: &Subject<'_>) {
     let seen = subject.race(6, |index| {
         let mut seen: Vec<(Position, Vec<Position>)> = Vec::new();
         if index < 4 {
+            let _tell = TellDone(&is_done);
             for _ in 0..50 {
                 subject.add(&format!("a-{index}"), &["T", "U"]);
             }
-            is_done.store(true, Ordering::SeqCst);
             return seen;
         }
         while !is_done.load(Ordering::SeqCst) && seen.len() < 50 {
@@ -275,7 +281,7 @@ fn a_writer_sees_its_own_append_under_load(subject: &Subject<'_>) {
 }
 
 fn one_of_many_takes_a_lease(subject: &Subject<'_>) {
-    let ttl = Duration::from_secs(3_600);
+    let ttl = Duration::from_hours(1);
 
     let epochs = subject.race(WRITERS, |index| {
         let store = subject.store();

@@ -210,7 +210,7 @@ fn snapshots_and_checkpoints_are_there(subject: &Subject<'_>) {
 }
 
 fn a_lease_is_still_held(subject: &Subject<'_>) {
-    let ttl = Duration::from_secs(3_600);
+    let ttl = Duration::from_hours(1);
     let store = subject.store();
     let lease = subject.wait(store.leases().acquire("work", "ada", ttl)).expect("it is free");
     drop(store);

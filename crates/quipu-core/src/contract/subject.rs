@@ -247,13 +247,16 @@ impl Following<'_> {
     /// The next event-bearing deliveries until there are this many events.
     pub(super) fn events(&mut self, count: usize) -> Vec<RecordedEvent> {
         let mut events = Vec::new();
-        while events.len() < count {
+        for _ in 0..100_000 {
+            if events.len() >= count {
+                return events;
+            }
             if let Delivery::Events(batch) = self.next() {
                 assert!(!batch.is_empty(), "a delivery of events has some");
                 events.extend(batch.to_vec());
             }
         }
-        events
+        panic!("{count} events were expected, {} came", events.len());
     }
 
     pub(super) fn types(&mut self, count: usize) -> Vec<String> {
@@ -268,6 +271,7 @@ impl Following<'_> {
                 Delivery::CaughtUp => return deliveries,
                 other => deliveries.push(other),
             }
+            assert!(deliveries.len() < 100_000, "the end is never reached");
         }
     }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 /// Why something beside the log was not read or kept.
 #[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BesideError {
+pub(crate) enum BesideError {
     /// The system refused an operation on a file.
     #[error("could not {operation} {}", path.display())]
     Io {

@@ -21,7 +21,7 @@ use super::error::BesideError;
 use super::tables::{CHECKPOINTS, LEASES, SNAPSHOTS, open_writable};
 
 /// The database's file.
-pub(super) const FILE_NAME: &str = "side.redb";
+pub(crate) const FILE_NAME: &str = "side.redb";
 /// The same while it is being made.
 const NEW_FILE_NAME: &str = "side.redb.new";
 /// How many changes share a transaction at most.

@@ -17,6 +17,8 @@ use super::record::{RECORD_HEADER_SIZE, Record, flag, seal};
 const HEAD: u8 = 0x10;
 const DATA: u8 = 0x11;
 const SALT: u8 = 0x12;
+/// Bytes of a stub's body before the keys.
+const FIXED_SIZE: usize = 72;
 
 /// A stub's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +35,15 @@ pub(crate) struct Stub {
 
 impl Stub {
     /// What to leave of a record that is indexed under `keys`.
+    #[expect(
+        clippy::big_endian_bytes,
+        reason = "what is hashed has the form of the Merkle tree's leaves, whatever the disk's is"
+    )]
     pub(crate) fn of(record: &Record<'_>, id_key: u64, keys: Vec<u64>) -> Self {
         let salt = record.salt();
         let head_salt = Sha256::new().chain_update([SALT]).chain_update(salt).finalize();
-        let data = Sha256::new().chain_update([DATA]).chain_update(salt).chain_update(record.data());
+        let data =
+            Sha256::new().chain_update([DATA]).chain_update(salt).chain_update(record.data());
         let mut head = Sha256::new().chain_update([HEAD]).chain_update(&head_salt[..16]);
         let mut part = |bytes: &[u8]| {
             head.update(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -54,9 +61,14 @@ impl Stub {
         Self { head: head.finalize().into(), data: data.finalize().into(), id_key, keys }
     }
 
+    /// Bytes of the record that takes the place of the event's.
+    pub(crate) fn size(&self) -> usize {
+        RECORD_HEADER_SIZE + FIXED_SIZE + self.keys.len() * 8
+    }
+
     /// The record that takes the place of `record`.
     pub(crate) fn encode(&self, seed: u32, record: &Record<'_>) -> Vec<u8> {
-        let mut data = Vec::with_capacity(72 + self.keys.len() * 8);
+        let mut data = Vec::with_capacity(FIXED_SIZE + self.keys.len() * 8);
         data.extend_from_slice(&self.head);
         data.extend_from_slice(&self.data);
         data.extend_from_slice(&self.id_key.to_le_bytes());

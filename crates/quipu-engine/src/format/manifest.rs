@@ -60,6 +60,20 @@ pub(crate) enum ManifestError {
 }
 
 impl Manifest {
+    /// The generation of a segment that counts.
+    pub(crate) fn generation_of(&self, segment: u64) -> u32 {
+        let index = self.rewritten.binary_search_by_key(&segment, |(number, _)| *number);
+        index.map_or(0, |index| self.rewritten[index].1)
+    }
+
+    /// Makes another generation of a segment the one that counts.
+    pub(crate) fn set_generation(&mut self, segment: u64, generation: u32) {
+        match self.rewritten.binary_search_by_key(&segment, |(number, _)| *number) {
+            Ok(index) => self.rewritten[index].1 = generation,
+            Err(index) => self.rewritten.insert(index, (segment, generation)),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let body = self.encode_body();
         let mut bytes = Vec::with_capacity(HEADER_SIZE + body.len());
@@ -68,7 +82,9 @@ impl Manifest {
         // Features that a reader must know, and those it may ignore: none so far.
         bytes.extend_from_slice(&0_u32.to_le_bytes());
         bytes.extend_from_slice(&0_u32.to_le_bytes());
-        bytes.extend_from_slice(&u32::try_from(body.len()).expect("a manifest is small").to_le_bytes());
+        bytes.extend_from_slice(
+            &u32::try_from(body.len()).expect("a manifest is small").to_le_bytes(),
+        );
         bytes.extend_from_slice(&self.generation.to_le_bytes());
         bytes.extend_from_slice(&checksum(0, &body).to_le_bytes());
         let crc = checksum(0, &bytes);
@@ -157,7 +173,9 @@ impl Manifest {
             .map(|_| Some((fields.u64()?, fields.u32()?)))
             .collect::<Option<Vec<_>>>()?;
         let runs = (0..fields.u32()?)
-            .map(|_| Some(RunName { first: fields.u64()?, last: fields.u64()?, level: fields.u32()? }))
+            .map(|_| {
+                Some(RunName { first: fields.u64()?, last: fields.u64()?, level: fields.u32()? })
+            })
             .collect::<Option<Vec<_>>>()?;
         let lives = Lives::new(log, lives);
         let manifest =
@@ -165,8 +183,12 @@ impl Manifest {
         (fields.is_at_end() && manifest.is_in_order()).then_some(manifest)
     }
 
-    /// Whether the runs begin at position 1 and follow each other without gaps.
+    /// Whether the runs begin at position 1 and follow each other without gaps, and the rewritten
+    /// segments rise.
     fn is_in_order(&self) -> bool {
+        if !self.rewritten.is_sorted_by(|one, other| one.0 < other.0) {
+            return false;
+        }
         let mut next = 1;
         for run in &self.runs {
             if run.first != next || run.last < run.first {

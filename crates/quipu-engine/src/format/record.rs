@@ -1,6 +1,5 @@
 //! A record: the bytes of one event.
 
-use bytes::Bytes;
 use quipu_core::{EventId, EventSpan, NewEvent, Position, Revision, Timestamp};
 
 use super::checksum;
@@ -137,11 +136,7 @@ pub(crate) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Reads the record of `position` at the start of `bytes`, and checks it.
-    pub(crate) fn decode(
-        bytes: &'a [u8],
-        seed: u32,
-        position: u64,
-    ) -> Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: &'a [u8], seed: u32, position: u64) -> Result<Self, &'static str> {
         let record = Self::decode_unchecked(bytes, position)?;
         let crc = record_checksum(seed, position, &record.bytes[CHECKED_FROM..]);
         if u32_at(bytes, 4) != Some(crc) {
@@ -313,11 +308,6 @@ impl<'a> Record<'a> {
             content_type_size: self.content_type_size,
             erased: self.is_erased(),
         }
-    }
-
-    /// The data as shared bytes, given the shared bytes this record was read from.
-    pub(crate) fn shared_data(&self, of: &Bytes) -> Bytes {
-        of.slice_ref(self.data())
     }
 
     fn names_offset(&self) -> usize {

@@ -22,9 +22,7 @@ pub(crate) struct WatermarkMark {
 impl WatermarkMark {
     pub(crate) fn encode(&self) -> [u8; WATERMARK_SIZE] {
         let mut bytes = [0; WATERMARK_SIZE];
-        for (index, field) in
-            [self.position, self.segment, self.offset].into_iter().enumerate()
-        {
+        for (index, field) in [self.position, self.segment, self.offset].into_iter().enumerate() {
             bytes[index * 8..index * 8 + 8].copy_from_slice(&field.to_le_bytes());
         }
         let crc = checksum(0, &bytes[..24]);
@@ -35,11 +33,7 @@ impl WatermarkMark {
     /// `None` where the bytes are in the middle of being replaced: read them again.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(bytes);
-        let mark = Self {
-            position: fields.u64()?,
-            segment: fields.u64()?,
-            offset: fields.u64()?,
-        };
+        let mark = Self { position: fields.u64()?, segment: fields.u64()?, offset: fields.u64()? };
         (fields.u32()? == checksum(0, bytes.get(..24)?)).then_some(mark)
     }
 }

@@ -29,6 +29,11 @@ impl Reader {
         Self { sources, hasher, upto }
     }
 
+    /// What turns names into keys.
+    pub(crate) fn hasher(&self) -> KeyHasher {
+        self.hasher
+    }
+
     /// The last position that this reader sees.
     #[cfg_attr(
         not(test),

@@ -94,8 +94,17 @@ impl Run {
         &self.path
     }
 
+    /// All bytes of the run's file.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How many streams begin in the run.
+    pub(crate) fn name_count(&self) -> u64 {
+        self.footer.name_count
+    }
+
     /// Bytes in the run's file.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the statistics of a store are not here yet"))]
     pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -251,7 +260,7 @@ impl Run {
     }
 
     /// Compares the checksums of all pages, those that were compared before too.
-    pub(super) fn compare_pages(&self) -> Result<()> {
+    pub(crate) fn compare_pages(&self) -> Result<()> {
         let page_count = self.footer.section(Section::Checksums).start.div_ceil(PAGE_SIZE);
         (0..page_count).try_for_each(|page| self.compare_page(page))
     }

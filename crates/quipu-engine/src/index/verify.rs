@@ -1,6 +1,9 @@
 //! Verifying a run: reading all of it, and whether it hangs together.
 
+use std::ops::Range;
+
 use super::error::Result;
+use super::key::{IdKey, Key};
 use super::run::{Run, RunKeys, RunNames};
 use crate::format::run::postings::skip_count;
 
@@ -11,12 +14,51 @@ impl Run {
     ///
     /// [`IndexError::Corrupt`](super::IndexError::Corrupt) with the first thing that is wrong. The
     /// index has to be built again from the log.
-    #[cfg_attr(not(test), expect(dead_code, reason = "verifying a store is not here yet"))]
     pub(crate) fn verify(&self) -> Result<()> {
         self.compare_pages()?;
         self.verify_keys()?;
         self.verify_ids()?;
         self.verify_names()
+    }
+
+    /// How many positions all keys together have.
+    pub(crate) fn posting_count(&self) -> Result<u64> {
+        let mut keys = RunKeys::new(self);
+        let mut count = 0;
+        while let Some((_, list)) = keys.next()? {
+            count += u64::from(list.count);
+        }
+        Ok(count)
+    }
+
+    /// The local positions in a window that have a key, rising.
+    pub(crate) fn locals_of(&self, key: Key, window: Range<u32>) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        let Some(list) = self.find(key)? else { return Ok(found) };
+        for group in self.find_group(list, window.start)?..=skip_count(list.count) {
+            let before = found.len();
+            self.read_group(list, group, &mut found)?;
+            if found.get(before).is_none_or(|first| *first >= window.end) {
+                break;
+            }
+        }
+        found.retain(|local| window.contains(local));
+        Ok(found)
+    }
+
+    /// Whether the event with a local position is found by an id.
+    pub(crate) fn has_id(&self, id: IdKey, local: u32) -> Result<bool> {
+        let (mut low, mut high) = (0, self.name().event_count());
+        while low < high {
+            let middle = u64::midpoint(low, high);
+            if self.id(middle)? < (id, local) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low < self.name().event_count() && self.id(low)? == (id, local))
+    }
+
+    /// Whether a stream with this name is said to begin in the run.
+    pub(crate) fn has_name(&self, name: &str) -> Result<bool> {
+        Ok(RunNames::from(self, name)?.peek()? == Some(name))
     }
 
     fn verify_keys(&self) -> Result<()> {

@@ -1,13 +1,11 @@
 //! What the writer knows of streams: from the index and the log, the staged batch included.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use quipu_core::decide::{LogState, StreamFacts};
-use quipu_core::{
-    Direction, EventId, NewEvent, Position, Query, Revision, StreamMetadata,
-    StreamName, TOMBSTONE_TYPE,
-};
+use quipu_core::{Direction, EventId, Position, Query, Revision, StreamMetadata, StreamName};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Writer;
@@ -26,8 +24,28 @@ const HALF_COUNT_MAX: usize = 200_000;
 /// of about 10^-25.
 #[derive(Debug, Default)]
 pub(crate) struct FactsCache {
-    young: HashMap<u128, Known>,
-    old: HashMap<u128, Known>,
+    young: Half,
+    old: Half,
+}
+
+type Half = HashMap<u128, Known, BuildHasherDefault<LowBits>>;
+
+/// The low half of a key that is a hash already.
+#[derive(Debug, Default)]
+struct LowBits(u64);
+
+impl Hasher for LowBits {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("keys are 128-bit numbers");
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// [`StreamFacts`] in few bytes.
@@ -55,23 +73,23 @@ impl FactsCache {
         self.young.insert(key, known);
     }
 
-    /// Keeps up with an event that is staged.
+    /// Keeps up with a stream whose last staged event has this revision.
     pub(crate) fn note(
         &mut self,
-        hasher: &KeyHasher,
+        hasher: KeyHasher,
         stream: &StreamName,
-        revision: u64,
-        event: &NewEvent,
+        last: Revision,
+        tombstoned: bool,
     ) {
-        let key = key(*hasher, stream);
+        let key = key(hasher, stream);
         if let Some(known) = self.young.get_mut(&key) {
-            known.last = Some(Revision::new(revision));
-            known.tombstoned = event.event_type == TOMBSTONE_TYPE;
+            known.last = Some(last);
+            known.tombstoned = tombstoned;
         } else {
             self.old.remove(&key);
         }
         if let Some(base) = stream.metadata_of() {
-            let key = self::key(*hasher, &base);
+            let key = self::key(hasher, &base);
             self.young.remove(&key);
             self.old.remove(&key);
         }
@@ -108,17 +126,15 @@ impl LogState for Writer {
 
     fn stream(&mut self, stream: &StreamName) -> Result<StreamFacts, DiskError> {
         let key = key(self.log.hasher, stream);
-        let known = match self.facts.get(key) {
-            Some(known) => known,
-            None => {
-                let reader = self.log.index.reader(u64::MAX);
-                let hasher = self.log.hasher;
-                let facts = lookup::facts(self, &reader, hasher, stream)?;
-                let metadata = facts.metadata.map(Arc::new);
-                let known = Known { last: facts.last, tombstoned: facts.tombstoned, metadata };
-                self.facts.insert(key, known.clone());
-                known
-            }
+        let known = if let Some(known) = self.facts.get(key) {
+            known
+        } else {
+            let reader = self.log.index.reader(u64::MAX);
+            let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
+            let metadata = facts.metadata.map(Arc::new);
+            let known = Known { last: facts.last, tombstoned: facts.tombstoned, metadata };
+            self.facts.insert(key, known.clone());
+            known
         };
         Ok(StreamFacts {
             last: known.last,
@@ -174,7 +190,7 @@ impl LogState for Writer {
         after: Position,
     ) -> Result<Option<Position>, DiskError> {
         let overlay = !self.log.io.has_bug(SeededBug::SkipConditionOverlay);
-        let upto = if overlay { u64::MAX } else { self.log.watermark.get() };
+        let upto = if overlay { self.frontier().get() } else { self.log.watermark.get() };
         let reader = self.log.index.reader(upto);
         let mut candidates = reader.candidates(query, after.next().get(), Direction::Forward);
         while let Some(position) = candidates.next()? {
@@ -185,4 +201,3 @@ impl LogState for Writer {
         Ok(None)
     }
 }
-

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use quipu_core::{AppendError, Appended, Change};
+use quipu_core::{AppendError, Appended, Change, NewEvent};
 
 /// The most requests that may wait.
 const REQUEST_COUNT_MAX: usize = 4_096;
@@ -14,12 +14,23 @@ const REQUEST_SIZE_MAX: usize = 128 << 20;
 /// The most requests that the writer takes at once.
 const GROUP_COUNT_MAX: usize = 4_096;
 
+/// The events of a change that was made. They go back to whoever brought them, since memory is
+/// given back most cheaply by the thread that took it, and the writer has no time to spare.
+pub(crate) type Leftovers = Vec<(usize, NewEvent)>;
+
 /// Where an answer goes.
 #[derive(Debug)]
-pub(crate) struct Reply(oneshot::Sender<Result<Appended, AppendError>>);
+pub(crate) struct Reply(oneshot::Sender<Outcome>);
 
 /// Where an answer comes from.
-pub(crate) type Answered = oneshot::Receiver<Result<Appended, AppendError>>;
+pub(crate) type Answered = oneshot::Receiver<Outcome>;
+
+/// What became of a change.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Result<Appended, AppendError>,
+    _leftovers: Leftovers,
+}
 
 impl Reply {
     pub(crate) fn new() -> (Self, Answered) {
@@ -27,9 +38,9 @@ impl Reply {
         (Self(sender), receiver)
     }
 
-    pub(crate) fn send(self, answer: Result<Appended, AppendError>) {
+    pub(crate) fn send(self, answer: Result<Appended, AppendError>, leftovers: Leftovers) {
         // Whoever dropped the future does not want to know.
-        let _unheard = self.0.send(answer);
+        let _unheard = self.0.send(Outcome { answer, _leftovers: leftovers });
     }
 }
 

@@ -1,9 +1,10 @@
 //! The batch in the making: records that are decided and not yet durable.
 
 use quipu_core::decide::Plan;
-use quipu_core::{Appended, AppendedStream, Position, Revision, Timestamp};
+use quipu_core::{Appended, AppendedStream, Position, Revision, TOMBSTONE_TYPE, Timestamp};
 
 use super::Writer;
+use super::queue::Leftovers;
 use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
 use crate::format::record::{self, Record, RecordPlace, flag};
@@ -67,7 +68,7 @@ impl Stage {
     }
 
     /// Puts the heads before the records. The stage is empty afterwards.
-    pub(crate) fn seal(&mut self, head: Vec<u8>, seed: u32, place: Place, now: i64) -> Sealed {
+    pub(crate) fn seal(&mut self, head: &[u8], seed: u32, place: Place, now: i64) -> Sealed {
         let mut buffer = std::mem::take(&mut self.buffer);
         let starts = std::mem::take(&mut self.starts);
         let body = &buffer[LEAD_SIZE..];
@@ -83,7 +84,7 @@ impl Stage {
         let (bytes, crc) = header.encode(seed);
         buffer[SEGMENT_HEADER_SIZE..LEAD_SIZE].copy_from_slice(&bytes);
         let from = SEGMENT_HEADER_SIZE - head.len();
-        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(&head);
+        buffer[from..SEGMENT_HEADER_SIZE].copy_from_slice(head);
         buffer.resize(SEGMENT_HEADER_SIZE + padded(buffer.len() - SEGMENT_HEADER_SIZE), 0);
         let next = Place {
             offset: place.offset + header.size(),
@@ -116,15 +117,17 @@ pub(crate) fn size_of(plan: &Plan) -> usize {
 
 impl Writer {
     /// Encodes the records of a plan, indexes them behind the watermark, and makes the answer.
-    pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> Appended {
+    pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> (Appended, Leftovers) {
         let Plan { mut streams, events, own } = plan;
         let mut salts = vec![[0; 16]; events.len()];
         self.log.io.randomize(salts.as_flattened_mut());
         let mut appended = Appended::default();
         let mut last_of: Vec<Option<(Position, Revision)>> = vec![None; streams.len()];
+        let mut is_over = vec![false; streams.len()];
         let mut order = Vec::new();
         let last = events.len() - 1;
-        for (index, (stream, event)) in events.into_iter().enumerate() {
+        for (index, (stream, event)) in events.iter().enumerate() {
+            let stream = *stream;
             let (name, next) = &mut streams[stream];
             let position = self.place.position + self.stage.count() as u64;
             let revision = next.get();
@@ -135,10 +138,9 @@ impl Writer {
             self.last_recorded_at = recorded_at;
             let mut flags = if index == last { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
-            let place =
-                RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
-            self.stage_record(&place, name.as_str(), &event);
-            self.facts.note(&self.log.hasher, name, revision, &event);
+            let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
+            self.stage_record(&place, name.as_str(), event);
+            is_over[stream] = event.event_type == TOMBSTONE_TYPE;
             if own.contains(&index) {
                 let position = Position::new(position);
                 appended.first.get_or_insert(position);
@@ -151,6 +153,10 @@ impl Writer {
                 *last = Some((position, Revision::new(revision)));
             }
         }
+        for ((name, next), is_over) in streams.iter().zip(is_over) {
+            let last = Revision::new(next.get() - 1);
+            self.facts.note(self.log.hasher, name, last, is_over);
+        }
         appended.streams = order
             .into_iter()
             .filter_map(|stream| {
@@ -158,7 +164,7 @@ impl Writer {
                 Some(AppendedStream { stream: streams[stream].0.clone(), position, revision })
             })
             .collect();
-        appended
+        (appended, events)
     }
 
     fn stage_record(&mut self, place: &RecordPlace, stream: &str, event: &quipu_core::NewEvent) {

@@ -54,9 +54,8 @@ fn events_are_there_after_closing_and_opening_again() {
 fn a_stream_that_moved_on_is_a_conflict() {
     let directory = tempfile::tempdir().unwrap();
     let engine = OpenOptions::new().create(true).open(directory.path()).unwrap();
-    let append = |number| {
-        Append::to_stream(stream("order-1"), ExpectedRevision::NoStream, [placed(number)])
-    };
+    let append =
+        |number| Append::to_stream(stream("order-1"), ExpectedRevision::NoStream, [placed(number)]);
     block_on(engine.append(append(1))).unwrap();
 
     let late = block_on(engine.append(append(2)));

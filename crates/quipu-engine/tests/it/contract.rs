@@ -1,6 +1,6 @@
 //! The contract suite, on the machine's disk with threads, and on a simulated one without.
 
-use std::path::{Path};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use quipu_core::contract::Harness;
 use quipu_core::{EventStore, Rights, Timestamp};
 use quipu_engine::io::sim::SimDisk;
 use quipu_engine::io::{File, Io, Lock, SeededBug, SystemIo};
-use quipu_engine::{Engine, OpenOptions};
+use quipu_engine::{Engine, OpenOptions, restore};
 
 mod on_disk {
     quipu_core::contract_tests!(super::OnDisk::new);
@@ -28,15 +28,22 @@ fn options(io: Arc<dyn Io>) -> OpenOptions {
 struct OnDisk {
     engine: Mutex<Option<Engine>>,
     io: Arc<MovableClock>,
+    /// The directory of the log's present life; the lives are numbered.
+    life: AtomicU64,
     directory: tempfile::TempDir,
 }
 
 impl OnDisk {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let io = Arc::new(MovableClock { system: SystemIo::new(), ahead_micros: AtomicU64::new(0) });
-        let engine = options(io.clone()).open(directory.path()).unwrap();
-        Self { engine: Mutex::new(Some(engine)), io, directory }
+        let io =
+            Arc::new(MovableClock { system: SystemIo::new(), ahead_micros: AtomicU64::new(0) });
+        let engine = options(io.clone()).open(directory.path().join("1")).unwrap();
+        Self { engine: Mutex::new(Some(engine)), io, life: AtomicU64::new(1), directory }
+    }
+
+    fn path(&self, life: u64) -> PathBuf {
+        self.directory.path().join(life.to_string())
     }
 
     fn engine(&self) -> Engine {
@@ -62,7 +69,21 @@ impl Harness for OnDisk {
     fn reopen(&self) -> bool {
         let mut engine = self.engine.lock().unwrap();
         engine.take().unwrap().close().unwrap();
-        *engine = Some(options(self.io.clone()).open(self.directory.path()).unwrap());
+        let path = self.path(self.life.load(Ordering::SeqCst));
+        *engine = Some(options(self.io.clone()).open(path).unwrap());
+        true
+    }
+
+    fn begin_life(&self) -> bool {
+        let mut engine = self.engine.lock().unwrap();
+        let next = self.life.load(Ordering::SeqCst) + 1;
+        let backup = self.directory.path().join(format!("backup-{next}"));
+        let old = engine.take().unwrap();
+        old.backup(&backup, &mut |_| {}).unwrap();
+        old.close().unwrap();
+        restore(&backup, self.path(next), &mut |_| {}).unwrap();
+        self.life.store(next, Ordering::SeqCst);
+        *engine = Some(options(self.io.clone()).open(self.path(next)).unwrap());
         true
     }
 }

@@ -1,6 +1,14 @@
 //! The engine, seen from outside.
 
+#![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
+
+mod backup;
 mod basics;
 mod contract;
-#[cfg(test)]
+mod decoders;
+mod follow;
+mod golden;
+mod sample;
+mod scavenge;
 mod sim;
+mod verify;

@@ -115,6 +115,18 @@ fn data_that_is_json_stands_inline_and_other_data_in_base64() {
     assert!(text.contains(r#""metadata_base64":"AQ==""#), "{text}");
 }
 
+/// The grammar of JSON allows more than most programs can read.
+#[test]
+fn json_that_many_programs_cannot_read_stands_in_base64() {
+    let deep = [vec![b'['; 1_000], vec![b']'; 1_000]].concat();
+    for bytes in [&b"[1e400]"[..], br#""\ud800""#, br#"{"\udfff":1}"#, &deep] {
+        let line = line_of(&event(bytes, b""));
+
+        assert!(serde_json::from_slice::<serde_json::Value>(&line).is_ok());
+        assert_eq!(from_json(&line).unwrap().data, bytes);
+    }
+}
+
 #[test]
 fn an_erased_event_says_so_and_is_not_imported() {
     let mut erased = event(b"", b"");

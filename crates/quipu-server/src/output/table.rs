@@ -37,6 +37,14 @@ impl Table {
         Self { columns, widths, rows: Vec::new(), is_begun: false }
     }
 
+    /// The same table with columns at least so wide, for rows that are printed one by one.
+    pub(crate) fn at_least(mut self, widths: &[usize]) -> Self {
+        for (own, least) in self.widths.iter_mut().zip(widths) {
+            *own = (*own).max(*least);
+        }
+        self
+    }
+
     /// Gathers a row: a value for each column.
     pub(crate) fn push(&mut self, row: Vec<String>) {
         debug_assert_eq!(row.len(), self.columns.len(), "a row has a value for each column");

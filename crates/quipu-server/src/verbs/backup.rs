@@ -8,8 +8,13 @@ use crate::output::{Bar, Value, fact};
 pub(crate) fn run(args: &BackupArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let engine = open::for_reading(&context.data)?;
     let bar = Bar::new();
-    engine.backup(&args.dest, &mut |progress| bar.show(progress))?;
+    let backed_up = engine.backup(&args.dest, &mut |progress| bar.show(progress))?;
     drop(bar);
-    context.output.facts(&[fact("backup", Value::Text(args.dest.display().to_string()))])?;
+    context.output.facts(&[
+        fact("backup", Value::Text(args.dest.display().to_string())),
+        fact("last_position", Value::Place(backed_up.frontier.get())),
+        fact("segments", Value::Count(backed_up.segment_count)),
+        fact("size", Value::Size(backed_up.size)),
+    ])?;
     Ok(Answer::Yes)
 }

@@ -33,6 +33,9 @@ const COLUMNS: &[Column] = &[
     Column { title: "p99 ms", align: Align::Right },
 ];
 
+/// Wide enough for each row, since rows are printed as they come.
+const WIDTHS: &[usize] = &[26, 10, 10, 9, 9];
+
 pub(crate) fn run(args: &BenchArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let interrupt = Interrupt::on_signal().context("could not watch for signals")?;
     let parent = existing_ancestor(&context.data);
@@ -46,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs, context: &mut Context) -> anyhow::Result<Ans
         interrupt,
     };
     note(&format!("measuring {}; Ctrl-C ends it early", parent.display()));
-    let mut table = Table::new(COLUMNS);
+    let mut table = Table::new(COLUMNS).at_least(WIDTHS);
     let output = &mut context.output;
     print(&bench.appends("append 1 event", 1, 1)?, &mut table, output)?;
     print(&bench.appends("append 100 events", 1, BATCH_COUNT)?, &mut table, output)?;

@@ -43,11 +43,7 @@ pub(crate) fn run(args: &ExportArgs, context: &mut Context) -> anyhow::Result<An
     let mut lines = Vec::new();
     let count = read::print(batches, is_wanted, args.limit, |batch| {
         if let Some(last) = batch.last() {
-            bar.show(quipu_engine::Progress {
-                done: last.position().get(),
-                total: frontier.get(),
-                unit: "events",
-            });
+            bar.advance(last.position().get(), frontier.get(), "events");
         }
         target.encoder.write_all(encode(batch, &mut lines)).with_context(failed)
     })?;

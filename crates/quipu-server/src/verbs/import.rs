@@ -17,7 +17,7 @@ mod derive_id;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use futures_lite::future::block_on;
 use quipu_core::{AppendError, EventStore, NewEvent, Position, Query, ReadAll, Rights, StreamName};
 use quipu_engine::Engine;
@@ -120,7 +120,7 @@ impl<'a> Import<'a> {
     fn read_line(&mut self, text: &mut Vec<u8>) -> anyhow::Result<bool> {
         let is_line = self.input.read_line(text, LINE_SIZE_MAX).map_err(|error| {
             let place = format!("{}:{}", self.input.name, self.line_number + 1);
-            self.refuse(format!("{place}: could not be read"), Some(error.into()))
+            self.with_hint(format!("{place}: could not be read"), Some(error.into()))
         })?;
         self.line_number += u64::from(is_line);
         if text.len() > LINE_SIZE_MAX {
@@ -185,22 +185,17 @@ impl<'a> Import<'a> {
 
     fn fail(&self, line_number: u64, error: AppendError) -> anyhow::Error {
         let place = format!("{}:{line_number}", self.input.name);
-        let again = matches!(error, AppendError::DiskFull | AppendError::OutcomeUnknown(_));
-        let error = anyhow!(error);
         let message = format!("{place}: the batch that begins here was not appended whole");
-        if again { error.context(message) } else { self.with_hint(message, Some(error.into())) }
+        let is_of_input = matches!(error, AppendError::Conflict { .. } | AppendError::Invalid(_));
+        if is_of_input {
+            self.with_hint(message, Some(error.into()))
+        } else {
+            anyhow::Error::new(error).context(message)
+        }
     }
 
     fn refuse_line(&self, number: u64, column: usize, reason: &str) -> anyhow::Error {
-        self.refuse(format!("{}:{number}:{column}: {reason}", self.input.name), None)
-    }
-
-    fn refuse(
-        &self,
-        message: String,
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> anyhow::Error {
-        self.with_hint(message, source)
+        self.with_hint(format!("{}:{number}:{column}: {reason}", self.input.name), None)
     }
 
     fn with_hint(

@@ -2,12 +2,15 @@
 
 use super::{Answer, Context};
 use crate::cli::RebuildIndexArgs;
-use crate::output::{Bar, note};
+use crate::output::{Bar, Value, fact};
 
 pub(crate) fn run(_: &RebuildIndexArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let bar = Bar::new();
-    quipu_engine::rebuild_index(&context.data, &mut |progress| bar.show(progress))?;
+    let rebuilt = quipu_engine::rebuild_index(&context.data, &mut |progress| bar.show(progress))?;
     drop(bar);
-    note("the index was rebuilt");
+    context.output.facts(&[
+        fact("indexed", Value::Count(rebuilt.event_count)),
+        fact("runs", Value::Count(rebuilt.run_count)),
+    ])?;
     Ok(Answer::Yes)
 }

@@ -1,23 +1,21 @@
 //! `quipu restore`: makes a store of a backup, checking every byte.
 
-use quipu_core::EventStore;
-
 use super::{Answer, Context};
 use crate::cli::RestoreArgs;
-use crate::open;
 use crate::output::{Bar, Value, fact};
 
 pub(crate) fn run(args: &RestoreArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let bar = Bar::new();
-    quipu_engine::restore(&args.source, &context.data, &mut |progress| bar.show(progress))?;
+    let restored =
+        quipu_engine::restore(&args.source, &context.data, &mut |progress| bar.show(progress))?;
     drop(bar);
-    let engine = open::for_reading(&context.data)?;
-    let stats = engine.stats()?;
     context.output.facts(&[
         fact("restored", Value::Text(context.data.display().to_string())),
-        fact("events", Value::Count(stats.event_count)),
-        fact("last_position", Value::Place(stats.last.get())),
-        fact("incarnation", Value::Place(engine.identity().incarnation.get())),
+        fact("log_id", Value::Text(restored.identity.log.to_string())),
+        fact("incarnation", Value::Place(restored.identity.incarnation.get())),
+        fact("last_position", Value::Place(restored.frontier.get())),
+        fact("segments", Value::Count(restored.segment_count)),
+        fact("size", Value::Size(restored.size)),
     ])?;
     Ok(Answer::Yes)
 }

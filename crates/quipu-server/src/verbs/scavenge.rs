@@ -1,22 +1,24 @@
 //! `quipu scavenge`: frees the space of events that no read of their stream shows any more.
 
+use quipu_engine::ScavengeOptions;
+
 use super::{Answer, Context};
 use crate::cli::ScavengeArgs;
 use crate::open;
 use crate::output::{Bar, Value, fact};
 
-pub(crate) fn run(_: &ScavengeArgs, context: &mut Context) -> anyhow::Result<Answer> {
+pub(crate) fn run(args: &ScavengeArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let engine = open::for_writing(&context.data)?;
-    let before = engine.stats()?;
+    let options = ScavengeOptions::new().threshold_percent(args.threshold);
     let bar = Bar::new();
-    engine.scavenge(&mut |progress| bar.show(progress))?;
+    let scavenged = engine.scavenge_with(options, &mut |progress| bar.show(progress))?;
     drop(bar);
-    let after = engine.stats()?;
-    context.output.facts(&[
-        fact("log_size_before", Value::Size(before.log_size)),
-        fact("log_size", Value::Size(after.log_size)),
-        fact("freed", Value::Size(before.log_size.saturating_sub(after.log_size))),
-    ])?;
     engine.close()?;
+    context.output.facts(&[
+        fact("scavenged", Value::Count(scavenged.event_count)),
+        fact("freed", Value::Size(scavenged.freed_size)),
+        fact("segments_rewritten", Value::Count(scavenged.segment_count)),
+        fact("left", Value::Count(scavenged.left_count)),
+    ])?;
     Ok(Answer::Yes)
 }

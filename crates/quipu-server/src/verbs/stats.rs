@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use futures_lite::future::block_on;
 use quipu_core::{Batches, EventStore, ReadError, ReadStream, StreamName, StreamRead, StreamState};
-use quipu_engine::{Engine, Progress, Stats};
+use quipu_engine::{Engine, Stats};
 
 use super::streams::Pages;
 use super::{Answer, Context};
@@ -52,7 +52,8 @@ fn facts(engine: &Engine, stats: &Stats, survey: &Survey, system: bool) -> Vec<F
     } else {
         stats.event_count.saturating_sub(survey.reserved_event_count)
     };
-    let disk_size = stats.log_size + stats.index_size + stats.spare_size;
+    let parts =
+        [stats.log_size, stats.index_size, stats.spare_size, stats.beside_size, stats.torn_size];
     let per_event = stats.log_size.checked_div(stats.event_count);
     vec![
         fact("log", Value::Text(identity.name)),
@@ -62,11 +63,15 @@ fn facts(engine: &Engine, stats: &Stats, survey: &Survey, system: bool) -> Vec<F
         fact("streams", Value::Count(survey.stream_count)),
         fact("last_position", Value::Place(stats.last.get())),
         fact("segments", Value::Count(stats.segment_count)),
+        fact("segments_rewritten", Value::Count(stats.rewritten_count)),
         fact("log_size", Value::Size(stats.log_size)),
         fact("log_size_per_event", per_event.map_or(Value::Nothing, Value::Size)),
         fact("index_size", Value::Size(stats.index_size)),
+        fact("index_runs", Value::Count(stats.run_count)),
         fact("spare_size", Value::Size(stats.spare_size)),
-        fact("disk_size", Value::Size(disk_size)),
+        fact("beside_size", Value::Size(stats.beside_size)),
+        fact("torn_size", Value::Size(stats.torn_size)),
+        fact("disk_size", Value::Size(parts.iter().sum())),
     ]
 }
 
@@ -103,7 +108,7 @@ fn survey(engine: &Engine, stats: &Stats, system: bool) -> Result<Survey, ReadEr
                 longest.pop();
             }
         }
-        bar.show(Progress { done, total: stats.stream_count, unit: "streams" });
+        bar.advance(done, stats.stream_count, "streams");
     }
     let sorted = longest.into_sorted_vec().into_iter();
     survey.longest = sorted

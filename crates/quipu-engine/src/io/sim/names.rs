@@ -31,6 +31,22 @@ impl Change {
         [Some(first), second].into_iter().flatten().map(PathBuf::as_path)
     }
 
+    /// Follows the directory `from`, whose name becomes `to`.
+    fn move_below(&mut self, from: &Path, to: &Path) {
+        let follow = |path: &mut PathBuf| {
+            if path != from && path.starts_with(from) {
+                *path = moved(path, from, to);
+            }
+        };
+        match self {
+            Self::Add { path, .. } | Self::Remove { path } => follow(path),
+            Self::Rename { from, to, .. } => {
+                follow(from);
+                follow(to);
+            }
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
             Self::Add { path, node } => {
@@ -41,6 +57,12 @@ impl Change {
                     names.remove(from);
                 }
                 names.insert(to.clone(), *node);
+                if *node == Node::Directory {
+                    let below = names.extract_if(.., |path, _| path.starts_with(from));
+                    let below: Vec<_> =
+                        below.map(|(path, node)| (moved(&path, from, to), node)).collect();
+                    names.extend(below);
+                }
             }
             Self::Remove { path } => {
                 names.remove(path);
@@ -105,12 +127,26 @@ impl Names {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let node = Node::File(self.file(from)?);
+        let node = self.get(from).ok_or(ErrorKind::NotFound)?;
         self.directory(parent(to))?;
-        if self.get(to) == Some(Node::Directory) {
-            return Err(ErrorKind::IsADirectory.into());
+        match (node, self.get(to)) {
+            (Node::File(_), Some(Node::Directory)) => return Err(ErrorKind::IsADirectory.into()),
+            (Node::Directory, Some(Node::File(_))) => return Err(ErrorKind::NotADirectory.into()),
+            (Node::Directory, _) if to != from && to.starts_with(from) => {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            (Node::Directory, Some(Node::Directory)) if !self.list(to)?.is_empty() => {
+                return Err(ErrorKind::DirectoryNotEmpty.into());
+            }
+            _ => {}
         }
         if from != to {
+            if node == Node::Directory {
+                // What is in it moves along, durable or not.
+                for Pending { change, .. } in &mut self.pending {
+                    change.move_below(from, to);
+                }
+            }
             self.change(Change::Rename { from: from.to_path_buf(), to: to.to_path_buf(), node });
         }
         Ok(())
@@ -250,6 +286,11 @@ impl Names {
         self.current.clone_from(&reachable);
         self.durable = reachable;
     }
+}
+
+/// A path below `from` after `from` became `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    path.strip_prefix(from).map_or_else(|_| path.to_path_buf(), |rest| to.join(rest))
 }
 
 /// Roots are always there: that of absolute paths and that of relative ones.

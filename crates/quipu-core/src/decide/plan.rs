@@ -1,0 +1,130 @@
+//! What is written: the append's events, and those that revive deleted streams.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use crate::append::Append;
+use crate::event::{EventId, NewEvent};
+use crate::metadata::{METADATA_TYPE, StreamMetadata, TOMBSTONE_TYPE};
+use crate::name::StreamName;
+use crate::place::Revision;
+use crate::read::StreamState;
+
+use super::{LogState, Plan, Target, look_at, system_event};
+
+pub(super) fn plan<S: LogState>(
+    state: &mut S,
+    append: Append,
+    targets: &[Target],
+) -> Result<Plan, S::Error> {
+    let (before, after) = find_revivals(&append, targets);
+    let mut streams: Vec<(StreamName, Revision)> =
+        targets.iter().map(|target| (target.stream.clone(), target.facts.next())).collect();
+    let mut stream_of = vec![0; append.events.len()];
+    for (index, target) in targets.iter().enumerate() {
+        for event in &target.events {
+            if let Some(stream) = stream_of.get_mut(*event) {
+                *stream = index;
+            }
+        }
+    }
+    let before = place_revivals(state, &mut streams, before)?;
+    let after = place_revivals(state, &mut streams, after)?;
+    let own = before.len()..before.len() + append.events.len();
+    let mut events = before;
+    events.extend(stream_of.into_iter().zip(append.events.into_iter().map(|(_, event)| event)));
+    events.extend(after);
+    Ok(Plan { streams, events, own })
+}
+
+fn place_revivals<S: LogState>(
+    state: &mut S,
+    streams: &mut Vec<(StreamName, Revision)>,
+    revivals: StreamEvents,
+) -> Result<Vec<(usize, NewEvent)>, S::Error> {
+    if revivals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: HashMap<StreamName, usize> =
+        streams.iter().map(|(stream, _)| stream.clone()).zip(0..).collect();
+    let mut events = Vec::with_capacity(revivals.len());
+    for (stream, event) in revivals {
+        let index = if let Some(index) = known.get(&stream) {
+            *index
+        } else {
+            let next = look_at(state, &stream)?.next();
+            streams.push((stream, next));
+            streams.len() - 1
+        };
+        events.push((index, event));
+    }
+    Ok(events)
+}
+
+type StreamEvents = Vec<(StreamName, NewEvent)>;
+
+/// The metadata events that revive the soft-deleted streams an append touches: before its events,
+/// or behind them where it brings metadata of its own, so that the latest metadata always says
+/// what is hidden. At most one for each stream.
+fn find_revivals(append: &Append, targets: &[Target]) -> (StreamEvents, StreamEvents) {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let is_deleted =
+        |target: &&Target| matches!(target.revivable().1.state(), StreamState::Deleted { .. });
+    let mut deleted = targets.iter().filter(is_deleted).peekable();
+    if deleted.peek().is_none() {
+        return (before, after);
+    }
+    let own: HashMap<&StreamName, &NewEvent> = append
+        .events
+        .iter()
+        .filter(|(stream, event)| stream.is_metadata() && event.event_type == METADATA_TYPE)
+        .map(|(stream, event)| (stream, event))
+        .collect();
+    let mut revived = HashSet::new();
+    for target in deleted {
+        let (base, facts) = target.revivable();
+        let metadata_stream = base.metadata_stream();
+        let first = facts.next().get();
+        match own.get(&metadata_stream) {
+            Some(event) => {
+                let metadata = StreamMetadata::parse(&event.data);
+                let hidden = metadata.truncate_before().is_some_and(|own| own >= first);
+                if !hidden && revived.insert(metadata_stream.clone()) {
+                    let last = append.events.last();
+                    after.push(revival(metadata_stream, &metadata, first, last));
+                }
+            }
+            None if target.base.is_some() || is_only_tombstone(append, target) => {}
+            None => {
+                let metadata = facts.metadata.clone().unwrap_or_default();
+                before.push(revival(metadata_stream, &metadata, first, append.events.first()));
+            }
+        }
+    }
+    (before, after)
+}
+
+/// The event that hides what is before revision `first`. Its id follows from that of the event
+/// `beside` it, so that the same appends always make the same log; so does a given time, which
+/// would otherwise be raised to that of this event.
+fn revival(
+    metadata_stream: StreamName,
+    metadata: &StreamMetadata,
+    first: u64,
+    beside: Option<&(StreamName, NewEvent)>,
+) -> (StreamName, NewEvent) {
+    let (_, beside) = beside.expect("an append that revives a stream has events");
+    let name = metadata_stream.as_str().as_bytes();
+    let id = EventId::from_uuid(Uuid::new_v5(&beside.id.as_uuid(), name));
+    let json = metadata.json_with_truncate_before(first);
+    let mut event = system_event(id, METADATA_TYPE, json);
+    event.recorded_at = beside.recorded_at;
+    (metadata_stream, event)
+}
+
+fn is_only_tombstone(append: &Append, target: &Target) -> bool {
+    target.events.iter().all(|index| {
+        append.events.get(*index).is_some_and(|(_, event)| event.event_type == TOMBSTONE_TYPE)
+    })
+}

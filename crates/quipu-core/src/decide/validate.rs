@@ -1,0 +1,112 @@
+//! What can be said of a change without looking at the log.
+
+use crate::append::{Append, Change, InvalidAppend};
+use crate::event::NewEvent;
+use crate::limits;
+use crate::metadata::{StreamMetadata, TOMBSTONE_TYPE};
+use crate::name::StreamName;
+use crate::place::Timestamp;
+use crate::store::Rights;
+
+use super::names::NameIndex;
+
+/// Checks what can be checked of a change without looking at the log.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), InvalidAppend> {
+    let system = rights == Rights::System;
+    match change {
+        Change::Append(append) => validate_append(append, system, now),
+        Change::Delete { stream, .. }
+        | Change::Tombstone { stream, .. }
+        | Change::SetMetadata { stream, .. } => {
+            if stream.is_metadata() {
+                return Err(InvalidAppend::MetadataStream { stream: stream.clone() });
+            }
+            if stream.is_system() && !system {
+                return Err(InvalidAppend::ReservedName { name: stream.to_string() });
+            }
+            if stream.as_str().len() + 2 > limits::RESERVED_STREAM_NAME_SIZE_MAX {
+                return Err(InvalidAppend::NameTooLong { stream: stream.clone() });
+            }
+            if let Change::SetMetadata { metadata, .. } = change {
+                if metadata.len() > limits::EVENT_SIZE_MAX {
+                    let size_max = limits::EVENT_SIZE_MAX;
+                    return Err(InvalidAppend::EventTooLarge {
+                        index: 0,
+                        size: metadata.len(),
+                        size_max,
+                    });
+                }
+                if StreamMetadata::parse_strictly(metadata).is_none() {
+                    return Err(InvalidAppend::MalformedMetadata);
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), InvalidAppend> {
+    let count = append.events.len();
+    if count > limits::APPEND_COUNT_MAX {
+        return Err(InvalidAppend::TooManyEvents { count, count_max: limits::APPEND_COUNT_MAX });
+    }
+    let mut total = 0;
+    for (index, (stream, event)) in append.events.iter().enumerate() {
+        let size = event.size();
+        total += size;
+        if size > limits::EVENT_SIZE_MAX {
+            return Err(InvalidAppend::EventTooLarge {
+                index,
+                size,
+                size_max: limits::EVENT_SIZE_MAX,
+            });
+        }
+        let ordinary = event.tags.iter().filter(|tag| !tag.is_reserved()).count();
+        if ordinary > limits::TAG_COUNT_MAX || event.tags.count() > limits::TAG_COUNT_TOTAL_MAX {
+            let (count, count_max) = if ordinary > limits::TAG_COUNT_MAX {
+                (ordinary, limits::TAG_COUNT_MAX)
+            } else {
+                (event.tags.count(), limits::TAG_COUNT_TOTAL_MAX)
+            };
+            return Err(InvalidAppend::TooManyTags { index, count, count_max });
+        }
+        if let Some(recorded_at) = event.recorded_at.filter(|at| *at > now) {
+            return Err(InvalidAppend::RecordedInFuture { index, recorded_at });
+        }
+        if stream.is_metadata() && event.event_type == TOMBSTONE_TYPE {
+            return Err(InvalidAppend::MetadataStream { stream: stream.clone() });
+        }
+        if !system {
+            refuse_system_names(stream, event)?;
+        }
+    }
+    if total > limits::APPEND_SIZE_MAX {
+        return Err(InvalidAppend::TooLarge { size: total, size_max: limits::APPEND_SIZE_MAX });
+    }
+    let mut mentioned = NameIndex::default();
+    for (stream, _) in &append.expectations {
+        if mentioned.get(stream).is_some() {
+            return Err(InvalidAppend::TwoExpectations { stream: stream.clone() });
+        }
+        mentioned.push(stream);
+    }
+    Ok(())
+}
+
+fn refuse_system_names(stream: &StreamName, event: &NewEvent) -> Result<(), InvalidAppend> {
+    let reserved = |name: &str| Err(InvalidAppend::ReservedName { name: name.to_owned() });
+    if stream.is_system() {
+        return reserved(stream.as_str());
+    }
+    if event.event_type.is_system() {
+        return reserved(event.event_type.as_str());
+    }
+    match event.tags.iter().find(|tag| tag.is_system()) {
+        Some(tag) => reserved(tag.as_str()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,28 @@
+//! The `quipu` binary, run as users run it: what it prints, how it ends, what it leaves.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::format_collect,
+    reason = "a test that cannot go on panics, one that cannot run says so, and speed is no matter"
+)]
+
+mod support;
+
+mod append;
+mod backup;
+mod bad_input;
+mod bench;
+mod damage;
+mod disk_full;
+mod export;
+mod help;
+mod import;
+mod names;
+mod output;
+mod read;
+mod real_logs;
+mod sample;
+mod stats;
+mod stream;
+mod tail;
