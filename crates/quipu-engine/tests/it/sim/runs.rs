@@ -7,6 +7,7 @@ use quipu_engine::io::sim::Chance;
 /// Runs `trial` with new seeds until they come to `count`; each answers how much it adds. With
 /// `QUIPU_TORTURE_MINUTES` it goes on for so long instead; with `QUIPU_SEED` that seed runs alone.
 /// Answers what it came to.
+#[expect(clippy::print_stdout, reason = "the counts are what the test is read for")]
 pub(crate) fn run(name: &str, unit: &str, count: u64, mut trial: impl FnMut(u64) -> u64) -> u64 {
     let mut guarded = |seed| {
         let _told = TellSeed { name, seed };
@@ -55,6 +56,7 @@ struct TellSeed<'a> {
 }
 
 impl Drop for TellSeed<'_> {
+    #[expect(clippy::print_stderr, reason = "a failure without its seed is lost")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}: QUIPU_SEED={} runs this again", self.name, self.seed);
