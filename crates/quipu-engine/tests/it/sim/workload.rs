@@ -89,7 +89,7 @@ impl Workload {
             append = append.event(to, event);
         }
         if self.chance.below(5) == 0 {
-            let query = Query::tags([self.tag().parse().unwrap()].into_iter().collect());
+            let query = self.query();
             let after = match self.chance.below(3) {
                 0 => None,
                 1 => Some(Position::new(last)),
@@ -123,6 +123,15 @@ impl Workload {
             event.recorded_at = Some(Timestamp::from_micros(earlier));
         }
         event
+    }
+
+    fn query(&mut self) -> Query {
+        match self.chance.below(6) {
+            0 => Query::all(),
+            1 => Query::stream(self.stream()),
+            2 => Query::nothing(),
+            _ => Query::tags([self.tag().parse().unwrap()].into_iter().collect()),
+        }
     }
 
     fn stream(&mut self) -> StreamName {
