@@ -271,7 +271,7 @@ fn open_log(
     };
     if let Some(segment) = &tip.segment {
         let size = segment.file.size().map_err(DiskError::io("read", &segment.path))?;
-        space.adopt(segment.number(), Arc::clone(&segment.file), size, segment.end());
+        space.adopt(segment, size);
     }
     let space = Arc::new(space);
     let writer = Some(Writer::new(Arc::clone(&log), Arc::clone(&space), segment_size, tip));

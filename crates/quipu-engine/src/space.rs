@@ -11,11 +11,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{DiskError, is_disk_full};
 use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
+use crate::segment::Segment;
 
 const STEP_SIZE_MIN: u64 = 64 << 10;
 const STEP_SIZE_MAX: u64 = 8 << 20;
@@ -64,7 +66,12 @@ struct State {
 
 #[derive(Clone, Debug)]
 struct Filled {
+    path: PathBuf,
+    /// The writer's handle.
     file: Arc<dyn File>,
+    /// The filler's own: the system tells of a write that failed once a handle, and a sync here
+    /// must not take the word from the writer's.
+    own: Option<Arc<dyn File>>,
     size: u64,
 }
 
@@ -100,12 +107,12 @@ impl Space {
     }
 
     /// Takes a file that is there already, with `size` bytes of which the log uses `end`.
-    pub(crate) fn adopt(&self, segment: u64, file: Arc<dyn File>, size: u64, end: u64) {
+    pub(crate) fn adopt(&self, segment: &Segment, size: u64) {
         let mut state = self.lock();
-        state.files.insert(segment, Filled { file, size });
-        if end > 0 {
-            state.at = Wish { segment, end, priority: Priority::Ordinary };
-        }
+        let (path, file) = (segment.path.clone(), Arc::clone(&segment.file));
+        state.files.insert(segment.number(), Filled { path, file, own: None, size });
+        let (segment, end) = (segment.number(), segment.end());
+        state.at = Wish { segment, end, priority: Priority::Ordinary };
     }
 
     /// Waits until `segment` has zeros up to `end`, and gives its file.
@@ -121,7 +128,10 @@ impl Space {
     ) -> Result<Arc<dyn File>, Error> {
         let mut state = self.lock();
         state.at = Wish { segment, end, priority };
-        state.failure = None;
+        if let Some(failure) = state.failure.take().filter(|failure| !is_disk_full(failure)) {
+            // Space comes back; what a failed sync gave up does not.
+            return Err(failure);
+        }
         loop {
             if let Some(filled) = state.files.get(&segment).filter(|filled| filled.size >= end) {
                 let file = Arc::clone(&filled.file);
@@ -242,11 +252,15 @@ impl Space {
             Some(filled) => filled.clone(),
             None => self.open_or_create(step.segment)?,
         };
-        fill(&*filled.file, filled.size, step.to)?;
+        let own = match filled.own {
+            Some(own) => own,
+            None => self.io.open_writable(&filled.path)?,
+        };
+        fill(&*own, filled.size, step.to)?;
         if !self.io.has_bug(SeededBug::SegmentBeforeSynced) {
-            filled.file.sync()?;
+            own.sync()?;
         }
-        Ok(Filled { file: filled.file, size: step.to })
+        Ok(Filled { own: Some(own), size: step.to, ..filled })
     }
 
     fn open_or_create(&self, segment: u64) -> Result<Filled, Error> {
@@ -265,7 +279,7 @@ impl Space {
             // this one gave up.
             self.io.sync_dir(&self.layout.segments()).map_err(Error::other)?;
         }
-        Ok(Filled { file, size: 0 })
+        Ok(Filled { path, file, own: None, size: 0 })
     }
 
     fn make_ballast(&self) -> Result<(), Error> {
