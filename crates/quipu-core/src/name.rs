@@ -49,6 +49,9 @@ fn check(what: &'static str, text: &str, size_max: usize) -> Result<(), NameErro
     if text.len() > size_max {
         return Err(NameError::TooLong { what, size: text.len(), size_max });
     }
+    if is_printable(text.as_bytes()) {
+        return Ok(());
+    }
     match text.char_indices().find(|(_, character)| character.is_control()) {
         Some((offset, found)) => Err(NameError::ControlCharacter { what, offset, found }),
         None => Ok(()),
@@ -61,11 +64,16 @@ pub(crate) fn is_name(bytes: &[u8], size_max: usize) -> bool {
     if bytes.is_empty() || bytes.len() > size_max {
         return false;
     }
-    // Every byte is looked at, so that the compiler looks at many at once.
-    if bytes.iter().fold(true, |all, byte| all & (0x20..0x7F).contains(byte)) {
+    if is_printable(bytes) {
         return true;
     }
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+/// Whether all bytes are printable ASCII, as most names are.
+fn is_printable(bytes: &[u8]) -> bool {
+    // Every byte is looked at, so that the compiler looks at many at once.
+    bytes.iter().fold(true, |all, byte| all & (0x20..0x7F).contains(byte))
 }
 
 /// The most bytes in a stream's name, which depends on whether it is reserved.
