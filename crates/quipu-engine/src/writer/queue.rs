@@ -1,7 +1,6 @@
 //! The way in: requests that wait for the writer, and the way back of their answers.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +17,6 @@ const GROUP_COUNT_MAX: usize = 4_096;
 /// The events of a change that was made. They go back to whoever brought them, since memory is
 /// given back most cheaply by the thread that took it, and the writer has no time to spare.
 pub(crate) type Leftovers = Vec<(usize, NewEvent)>;
-
-/// How often the writer looks for a request before it goes to sleep: some ten microseconds.
-const WAKEFUL_COUNT: u32 = 1_000;
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -62,8 +58,6 @@ pub(crate) struct Queue {
     /// Guards what waits. Nothing is done under it but moving requests.
     waiting: Mutex<Waiting>,
     arrived: Condvar,
-    /// Whether something waits, for a look without the lock.
-    has_arrived: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +93,6 @@ impl Queue {
         }
         waiting.size += request.size;
         waiting.requests.push_back(request);
-        self.has_arrived.store(true, Ordering::Release);
         let is_writer_asleep = std::mem::take(&mut waiting.is_writer_asleep);
         drop(waiting);
         if is_writer_asleep {
@@ -110,14 +103,6 @@ impl Queue {
 
     /// Takes all that waits, or waits for something to come.
     pub(crate) fn take(&self, patience: Option<Duration>) -> Arrival {
-        // Whoever was answered just now often asks again at once. Waiting awake for a moment spares
-        // both of them the way through the scheduler.
-        for _ in 0..WAKEFUL_COUNT {
-            if self.has_arrived.load(Ordering::Acquire) {
-                break;
-            }
-            std::hint::spin_loop();
-        }
         let mut waiting = self.lock();
         while waiting.requests.is_empty() {
             if waiting.is_closed {
@@ -142,7 +127,6 @@ impl Queue {
         }
         waiting.is_writer_asleep = false;
         let count = waiting.requests.len().min(GROUP_COUNT_MAX);
-        self.has_arrived.store(count < waiting.requests.len(), Ordering::Release);
         let requests: Vec<_> = waiting.requests.drain(..count).collect();
         waiting.size -= requests.iter().map(|request| request.size).sum::<usize>();
         Arrival::Requests(requests)
