@@ -57,11 +57,18 @@ struct Inner {
 /// How changes are made.
 enum Changes {
     /// By a thread of its own, which takes them from a queue.
-    Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Vec<JoinHandle<()>>> },
+    Threads { queue: Arc<Queue>, space: Arc<Space>, threads: Mutex<Option<Threads>> },
     /// By whoever asks.
     Inline(Box<Mutex<Writer>>),
     /// Not at all. A thread follows whoever makes them, unless all is done inline.
     ReadOnly { poller: Arc<Poller>, thread: Mutex<Option<JoinHandle<()>>> },
+}
+
+/// The threads of a store that is open for writing.
+struct Threads {
+    writer: JoinHandle<()>,
+    filler: JoinHandle<()>,
+    index: JoinHandle<()>,
 }
 
 /// What opening found.
@@ -200,12 +207,14 @@ impl Inner {
         match &self.changes {
             Changes::Threads { queue, space, threads } => {
                 queue.close();
-                space.stop();
-                self.maintenance.stop();
                 let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
-                for thread in threads.drain(..) {
-                    // A thread that panicked has closed the store already.
-                    let _panicked = thread.join();
+                if let Some(Threads { writer, filler, index }) = threads.take() {
+                    // A thread that panicked has stopped the store already. The writer goes first:
+                    // to come to its end it may need what the others do.
+                    let _panicked = writer.join();
+                    space.stop();
+                    self.maintenance.stop();
+                    let _panicked = (filler.join(), index.join());
                 }
                 self.log.watermark.close();
                 Ok(())
@@ -275,41 +284,59 @@ fn start_threads(
             .spawn(work)
             .expect("the system can start three threads")
     };
+    let fail_stop = FailStop {
+        log: writer.log(),
+        queue: Arc::clone(&queue),
+        space: Arc::clone(space),
+        maintenance: Arc::clone(maintenance),
+    };
     let filler = {
-        let space = Arc::clone(space);
-        spawn("filler", Box::new(move || space.run()))
+        let (space, guard) = (Arc::clone(space), fail_stop.clone());
+        spawn("filler", Box::new(move || guard.run(|| space.run())))
     };
-    let keeper = {
-        let maintenance = Arc::clone(maintenance);
-        spawn("index", Box::new(move || maintenance.run()))
+    let index = {
+        let (maintenance, guard) = (Arc::clone(maintenance), fail_stop.clone());
+        spawn("index", Box::new(move || guard.run(|| maintenance.run())))
     };
-    let writing = {
+    let writer = {
         let (queue, maintenance) = (Arc::clone(&queue), Arc::clone(maintenance));
-        spawn("writer", Box::new(move || run_writer(&mut writer, &queue, &maintenance)))
+        let work = move || run_writer(&mut writer, &queue, &maintenance);
+        spawn("writer", Box::new(move || fail_stop.run(work)))
     };
-    let threads = Mutex::new(vec![writing, filler, keeper]);
+    let threads = Mutex::new(Some(Threads { writer, filler, index }));
     Changes::Threads { queue, space: Arc::clone(space), threads }
 }
 
-/// Closes the store when the writer's thread ends, however it ends: a broken invariant must not
-/// leave a store that looks open.
-struct FailStop<'a> {
-    queue: &'a Queue,
+/// Stops the store when one of its threads panics: a broken invariant must not leave a store that
+/// looks open, nor threads that wait for one that is gone.
+#[derive(Clone)]
+struct FailStop {
     log: Arc<Log>,
+    queue: Arc<Queue>,
+    space: Arc<Space>,
+    maintenance: Arc<Maintenance>,
 }
 
-impl Drop for FailStop<'_> {
+impl FailStop {
+    fn run(self, work: impl FnOnce()) {
+        // A panic in the work drops it on its way.
+        let _armed = self;
+        work();
+    }
+}
+
+impl Drop for FailStop {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.log.health.fail();
-            self.log.watermark.close();
+            self.log.fail();
+            self.queue.abandon();
+            self.space.stop();
+            self.maintenance.stop();
         }
-        self.queue.close();
     }
 }
 
 fn run_writer(writer: &mut Writer, queue: &Queue, maintenance: &Maintenance) {
-    let _guard = FailStop { queue, log: writer.log() };
     let mut is_floor_low = false;
     loop {
         match queue.take(is_floor_low.then_some(IDLE)) {

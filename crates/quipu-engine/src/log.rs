@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
-use quipu_core::Revision;
+use quipu_core::{LogId, Revision};
 
 use crate::error::DiskError;
 use crate::follower::Follower;
@@ -20,6 +20,7 @@ use crate::watermark::Watermark;
 pub(crate) struct Log {
     pub(crate) io: Arc<dyn Io>,
     pub(crate) layout: Layout,
+    pub(crate) id: LogId,
     pub(crate) hasher: KeyHasher,
     pub(crate) index: Index,
     pub(crate) watermark: Watermark,
@@ -52,6 +53,7 @@ impl Log {
         Self {
             io,
             layout,
+            id: manifest.get().log,
             hasher,
             index,
             watermark: Watermark::default(),
@@ -73,6 +75,12 @@ impl Log {
             let _stays_behind = follower.follow(self);
         }
         self.watermark.get()
+    }
+
+    /// Stops the store for good: no more changes, and whoever waits for some is told so.
+    pub(crate) fn fail(&self) {
+        self.health.fail();
+        self.watermark.close();
     }
 
     /// The segments as they are now.

@@ -148,6 +148,9 @@ impl Space {
                 state.wish = None;
                 return Err(failure);
             }
+            if state.stop {
+                return Err(Error::other("the thread that makes space has stopped"));
+            }
             state.wish = Some(Wish { segment, end, priority });
             if self.inline {
                 state = self.step(state);
@@ -170,7 +173,7 @@ impl Space {
         }
     }
 
-    /// Ends [`run`](Self::run).
+    /// Ends [`run`](Self::run). Whoever waits for space from now on waits in vain, and is told so.
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();

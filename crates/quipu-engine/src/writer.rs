@@ -208,7 +208,7 @@ impl Writer {
         let mut salt = [0; 8];
         self.log.io.randomize(&mut salt);
         let header = SegmentHeader {
-            log: self.log.manifest().get().log,
+            log: self.log.id,
             number,
             generation: 0,
             first_position: self.place.position,
@@ -235,7 +235,7 @@ impl Writer {
             return AppendError::DiskFull;
         }
         // Filling writes and syncs files of the log: a failure there is as final as any other.
-        self.log.health.fail();
+        self.log.fail();
         AppendError::Storage(space_error(&self.log.layout, error).into())
     }
 
@@ -243,8 +243,7 @@ impl Writer {
     fn flush(&mut self) {
         let failure = if self.stage.size() > 0 { self.write_batch().err() } else { None };
         if let Some(error) = &failure {
-            self.log.health.fail();
-            self.log.watermark.close();
+            self.log.fail();
             let unknown = error.to_string();
             for (reply, answer, leftovers) in self.waiting.drain(..) {
                 // An answer that writes nothing promises nothing about what failed to be written,

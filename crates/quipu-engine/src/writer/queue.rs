@@ -138,6 +138,13 @@ impl Queue {
         self.arrived.notify_all();
     }
 
+    /// Refuses what comes from now on, and lets go of what waits: nobody is there to take it.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let abandoned = std::mem::take(&mut self.lock().requests);
+        drop(abandoned);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

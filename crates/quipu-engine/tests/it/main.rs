@@ -4,6 +4,7 @@
 
 mod backup;
 mod basics;
+mod closing;
 mod contract;
 mod decoders;
 mod follow;
