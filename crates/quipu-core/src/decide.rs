@@ -94,6 +94,10 @@ pub trait LogState {
     /// The last place of the log.
     fn frontier(&self) -> Position;
 
+    /// These streams are about to be asked for. A store may use the time to fetch what it knows of
+    /// them.
+    fn expect(&mut self, _streams: &[&StreamName]) {}
+
     /// What is known of a stream. A metadata stream has no metadata of its own.
     ///
     /// # Errors
@@ -233,7 +237,9 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
             return Ok(Decision::Refuse(AppendError::Invalid(invalid)));
         }
     }
-    let mut targets = find_targets(state, &append)?;
+    let mut mentioned: NameIndex<'_> =
+        append.expectations.iter().map(|(stream, _)| stream).collect();
+    let mut targets = find_targets(state, &append, &mut mentioned)?;
     let refused = targets.iter().any(Target::is_refused);
     if !refused
         && !targets.is_empty()
@@ -241,7 +247,7 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
     {
         return Ok(Decision::Answer(appended));
     }
-    let violations = find_violations(state, &append, &targets)?;
+    let violations = find_violations(state, &append, &targets, &mut mentioned)?;
     if !violations.is_empty() {
         return Ok(Decision::Refuse(AppendError::Conflict { violations }));
     }
@@ -260,22 +266,30 @@ fn look_at<S: LogState>(state: &mut S, stream: &StreamName) -> Result<StreamFact
     Ok(facts)
 }
 
-fn find_targets<S: LogState>(state: &mut S, append: &Append) -> Result<Vec<Target>, S::Error> {
-    let mentioned: NameIndex<'_> = append.expectations.iter().map(|(stream, _)| stream).collect();
-    let mut targets: Vec<Target> = Vec::new();
-    let mut names = NameIndex::default();
+fn find_targets<S: LogState>(
+    state: &mut S,
+    append: &Append,
+    mentioned: &mut NameIndex<'_>,
+) -> Result<Vec<Target>, S::Error> {
+    let mut streams: Vec<&StreamName> = Vec::new();
+    let mut names = NameIndex::with_room(append.events.len());
+    let mut events: Vec<Vec<usize>> = Vec::new();
     for (index, (stream, _)) in append.events.iter().enumerate() {
-        let target = if let Some(target) = names.get(stream) {
-            target
-        } else {
-            let expected = mentioned.get(stream).and_then(|at| append.expectations.get(at));
-            let expected = expected.map_or(ExpectedRevision::Any, |(_, expected)| *expected);
-            targets.push(Target::new(state, stream, expected)?);
-            names.push(stream)
-        };
-        if let Some(target) = targets.get_mut(target) {
-            target.events.push(index);
+        match names.get(stream) {
+            Some(target) => events[target].push(index),
+            None => {
+                names.push(stream);
+                streams.push(stream);
+                events.push(vec![index]);
+            }
         }
+    }
+    state.expect(&streams);
+    let mut targets = Vec::with_capacity(streams.len());
+    for (stream, events) in streams.into_iter().zip(events) {
+        let expected = mentioned.get(stream).and_then(|at| append.expectations.get(at));
+        let expected = expected.map_or(ExpectedRevision::Any, |(_, expected)| *expected);
+        targets.push(Target::new(state, stream, expected, events)?);
     }
     Ok(targets)
 }
@@ -285,6 +299,7 @@ impl Target {
         state: &mut S,
         stream: &StreamName,
         expected: ExpectedRevision,
+        events: Vec<usize>,
     ) -> Result<Self, S::Error> {
         let base = match stream.metadata_of() {
             Some(base) => Some((base.clone(), look_at(state, &base)?)),
@@ -292,7 +307,7 @@ impl Target {
         };
         let facts = look_at(state, stream)?;
         let stream = stream.clone();
-        Ok(Self { stream, expected, facts, base, events: Vec::new(), is_part_found: false })
+        Ok(Self { stream, expected, facts, base, events, is_part_found: false })
     }
 
     /// Whether it is refused before anyone asks whether the append is a retry.
@@ -333,9 +348,10 @@ fn find_violations<S: LogState>(
     state: &mut S,
     append: &Append,
     targets: &[Target],
+    mentioned: &mut NameIndex<'_>,
 ) -> Result<Vec<Violation>, S::Error> {
     let mut violations = Vec::new();
-    let names: NameIndex<'_> = targets.iter().map(|target| &target.stream).collect();
+    let mut names: NameIndex<'_> = targets.iter().map(|target| &target.stream).collect();
     for (stream, expected) in &append.expectations {
         if let Some(target) = names.get(stream).and_then(|index| targets.get(index)) {
             if target.is_part_found || !target.is_writable() || !target.facts.meets(*expected) {
@@ -353,7 +369,6 @@ fn find_violations<S: LogState>(
             }
         }
     }
-    let mentioned: NameIndex<'_> = append.expectations.iter().map(|(stream, _)| stream).collect();
     for target in targets {
         if mentioned.get(&target.stream).is_none()
             && (target.is_part_found || !target.is_writable())

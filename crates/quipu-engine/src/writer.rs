@@ -3,9 +3,9 @@
 //! Requests go through five steps, a group at a time:
 //!
 //! 1. **decide** each against the log and what the group has staged before it;
-//! 2. **stage** its records in the batch, and its keys in the index, behind the watermark where
-//!    nobody sees them;
-//! 3. **write** the batch into space that was filled with zeros before, and **sync**, once;
+//! 2. **stage** its records in the batch;
+//! 3. **write** the batch into space that was filled with zeros before, put its keys in the index,
+//!    behind the watermark where nobody sees them, and **sync**, once;
 //! 4. **publish**: the segment, the watermark file, the watermark;
 //! 5. **answer** the callers.
 //!
@@ -272,9 +272,13 @@ impl Writer {
 
         let early = self.log.io.has_bug(SeededBug::ExposeBeforeDurable);
         if early {
+            self.index_staged();
             self.publish(&segment, &sealed, is_new);
         }
-        self.write_durably(&segment, &sealed, offset)?;
+        self.write(&segment, &sealed, offset)?;
+        // The disk is at work meanwhile.
+        self.index_staged();
+        self.sync(&segment)?;
         if !early {
             self.publish(&segment, &sealed, is_new);
         }
@@ -283,8 +287,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch and syncs it. An error is final.
-    fn write_durably(
+    /// Writes a batch. An error is final.
+    fn write(
         &self,
         segment: &Segment,
         sealed: &stage::Sealed,
@@ -301,10 +305,15 @@ impl Writer {
         let path = &segment.path;
         match segment.file.write_at(sealed.bytes(), offset) {
             Err(error) if !io.has_bug(SeededBug::IgnoreWriteError) => {
-                return Err(DiskError::io("write", path)(error));
+                Err(DiskError::io("write", path)(error))
             }
-            _ => {}
+            _ => Ok(()),
         }
+    }
+
+    /// Makes a batch durable that was written. An error is final.
+    fn sync(&self, segment: &Segment) -> Result<(), DiskError> {
+        let (io, path) = (&self.log.io, &segment.path);
         if io.has_bug(SeededBug::SkipSyncBeforeAnswer) {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
 use crate::format::record::{self, Record, RecordPlace, flag};
 use crate::format::segment::SEGMENT_HEADER_SIZE;
-use crate::index::Key;
+use crate::index::Entries;
 use crate::walk::Place;
 
 /// Bytes kept free before the records, for the segment's head and the batch's.
@@ -24,7 +24,8 @@ pub(crate) struct Stage {
     buffer: Vec<u8>,
     /// Where each record begins in the buffer.
     starts: Vec<u32>,
-    keys: Vec<Key>,
+    /// What of it the index does not have yet.
+    entries: Entries,
 }
 
 /// A batch that is ready to be written.
@@ -116,7 +117,7 @@ pub(crate) fn size_of(plan: &Plan) -> usize {
 }
 
 impl Writer {
-    /// Encodes the records of a plan, indexes them behind the watermark, and makes the answer.
+    /// Encodes the records of a plan and makes the answer.
     pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> (Appended, Leftovers) {
         let Plan { mut streams, events, own } = plan;
         let mut salts = vec![[0; 16]; events.len()];
@@ -176,13 +177,17 @@ impl Writer {
         stage.starts.push(u32::try_from(stage.buffer.len()).expect("batches are under 4 GiB"));
         record::encode(&mut stage.buffer, seed, place, stream, event);
         let hasher = self.log.hasher;
-        hasher.event_keys(
-            &mut stage.keys,
-            stream,
-            Revision::new(place.revision),
-            event.event_type.as_str(),
-            event.tags.iter().map(quipu_core::Tag::as_str),
-        );
-        self.log.index.push(&stage.keys, hasher.id(stream, event.id));
+        let tags = event.tags.iter().map(quipu_core::Tag::as_str);
+        let (revision, event_type) = (Revision::new(place.revision), event.event_type.as_str());
+        stage.entries.push(|keys| {
+            hasher.event_keys(keys, stream, revision, event_type, tags);
+            hasher.id(stream, event.id)
+        });
+    }
+
+    /// Puts what is staged in the index, behind the watermark where nobody but the writer sees it.
+    pub(super) fn index_staged(&mut self) {
+        self.log.index.push(self.stage.entries.all());
+        self.stage.entries.clear();
     }
 }
