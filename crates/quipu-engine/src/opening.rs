@@ -385,8 +385,9 @@ fn index_rest(
     let name_at = |position| name_at(log, &survivors, position);
     let mut entries = Entries::default();
     for position in first..=last {
-        segments
-            .with_record(position, |record| entries.push(|keys| keys_of(log.hasher, &record, keys)))?;
+        segments.with_record(position, |record| {
+            entries.push(|keys| keys_of(log.hasher, &record, keys))
+        })?;
         if entries.count() < INDEXED_AT_ONCE && position < last {
             continue;
         }

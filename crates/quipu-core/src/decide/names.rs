@@ -55,6 +55,11 @@ impl<'a> NameIndex<'a> {
         place
     }
 
+    /// All of them.
+    pub(super) fn into_names(self) -> Vec<&'a StreamName> {
+        self.names
+    }
+
     fn find(&mut self, name: &StreamName) -> Option<usize> {
         if self.names.len() < Self::HASHED_FROM {
             return self.names.iter().position(|own| *own == name);

@@ -12,6 +12,12 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
+    /// Nothing, with room for so many ordinary events.
+    pub(crate) fn with_room(count: usize) -> Self {
+        // A stream, a category, a type and a few tags.
+        Self { keys: Vec::with_capacity(6 * count), events: Vec::with_capacity(count) }
+    }
+
     /// Adds the next event, whose keys `add_keys` puts behind those that are there.
     pub(crate) fn push(&mut self, add_keys: impl FnOnce(&mut Vec<Key>) -> IdKey) {
         let id = add_keys(&mut self.keys);
@@ -84,7 +90,7 @@ impl<'a> Part<'a> {
     }
 
     /// Each event's id and keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (IdKey, &'a [Key])> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = (IdKey, &'a [Key])> {
         let entries = self.entries;
         let mut begin = self.begin();
         entries.events[self.from..self.to].iter().map(move |(id, end)| {

@@ -80,6 +80,11 @@ impl KeyHasher {
         Key(self.hash(Kind::Stream, &[], name))
     }
 
+    /// The key of the events that hold the metadata of a stream.
+    pub(crate) fn metadata_stream(self, name: &str) -> Key {
+        Key(self.hash(Kind::Stream, b"$$", name))
+    }
+
     /// The key of the events whose stream has this category.
     pub(crate) fn category(self, name: &str) -> Key {
         Key(self.hash(Kind::Category, &[], name))
@@ -114,13 +119,25 @@ impl KeyHasher {
         event_type: &str,
         tags: impl IntoIterator<Item = &'a str>,
     ) {
+        self.name_keys(keys, stream, event_type, tags);
+        if revision == Revision::FIRST {
+            keys.push(self.stream_names());
+        }
+    }
+
+    /// Puts the keys of an event that do not depend on its revision behind those in `keys`; that of
+    /// its stream is the first one.
+    pub(crate) fn name_keys<'a>(
+        self,
+        keys: &mut Vec<Key>,
+        stream: &str,
+        event_type: &str,
+        tags: impl IntoIterator<Item = &'a str>,
+    ) {
         keys.push(self.stream(stream));
         keys.push(self.category(category(stream)));
         keys.push(self.event_type(event_type));
         keys.extend(tags.into_iter().map(|tag| self.tag(tag)));
-        if revision == Revision::FIRST {
-            keys.push(self.stream_names());
-        }
     }
 
     /// What an item of a query wants, as keys. The keys that few events have come first: where one
@@ -219,6 +236,7 @@ mod tests {
         let hasher = KeyHasher::new(0x5eed);
 
         assert_eq!(hasher.stream("order-1").get(), xxh3_64_with_seed(b"\x01order-1", 0x5eed));
+        assert_eq!(hasher.metadata_stream("order-1"), hasher.stream("$$order-1"));
         assert_eq!(hasher.stream_names().get(), xxh3_64_with_seed(b"\x05", 0x5eed));
         let id = EventId::from_bytes(*b"0123456789abcdef");
         assert_eq!(

@@ -118,6 +118,14 @@ impl Source<'_> {
         }
     }
 
+    /// Whether any position has a key.
+    pub(super) fn has(self, key: Key) -> Result<bool> {
+        match self {
+            Self::Run(run) => Ok(run.find(key)?.is_some()),
+            Self::Tail(tail) => Ok(!tail.read().postings(key).is_empty()),
+        }
+    }
+
     /// The list of a key and how many of its positions are below `window.end`, if any is in the
     /// window.
     pub(super) fn list(self, key: Key, window: &Range<u32>) -> Result<Option<(List, u32)>> {

@@ -5,18 +5,30 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use quipu_core::{AppendError, Appended, Change, NewEvent};
+use quipu_core::decide::Plan;
+use quipu_core::{AppendError, Appended, Change};
+
+use super::prepared::Prepared;
 
 /// The most requests that may wait.
 const REQUEST_COUNT_MAX: usize = 4_096;
-/// The most bytes of data and metadata that may wait, unless one request is larger.
-const REQUEST_SIZE_MAX: usize = 128 << 20;
+/// The most bytes of events and of their records that may wait, unless one request is larger.
+const REQUEST_SIZE_MAX: usize = 256 << 20;
 /// The most requests that the writer takes at once.
 const GROUP_COUNT_MAX: usize = 4_096;
 
-/// The events of a change that was made. They go back to whoever brought them, since memory is
+/// What a change that was made consisted of. It goes back to whoever brought it, since memory is
 /// given back most cheaply by the thread that took it, and the writer has no time to spare.
-pub(crate) type Leftovers = Vec<(usize, NewEvent)>;
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    _of: Option<(Plan, [Prepared; 3])>,
+}
+
+impl Leftovers {
+    pub(super) fn new(plan: Plan, prepared: [Prepared; 3]) -> Self {
+        Self { _of: Some((plan, prepared)) }
+    }
+}
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -48,6 +60,8 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
+    /// Of an append, what its caller has done for it.
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) size: usize,
     pub(crate) reply: Reply,
 }
