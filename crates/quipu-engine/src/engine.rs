@@ -172,7 +172,7 @@ impl Engine {
         let (prepared, size) = match &change {
             Change::Append(append) => {
                 let events = append.events.iter().map(|(stream, event)| (stream, event));
-                let prepared = Prepared::new(&*self.log().io, self.log().hasher, events);
+                let prepared = Prepared::new(self.log().hasher, events);
                 let size = append.size() + prepared.size();
                 (Some(prepared), size)
             }

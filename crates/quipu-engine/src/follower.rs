@@ -184,6 +184,7 @@ impl State {
         // were taken over, they may have the events already.
         let known = log.index.next_position().saturating_sub(self.place.position);
         log.index.push(entries.all().skip(usize::try_from(known).unwrap_or(usize::MAX)));
+        while log.index.join() {}
         let is_new = segment.end() == 0;
         self.place = batch.next();
         segment.publish(self.place.offset, offsets);

@@ -3,9 +3,11 @@
 //! Names are hashed to [`Key`]s, and for every key the index knows the positions that have it. The
 //! log is cut into parts of the same number of events:
 //!
-//! 1. the newest part is a [`Tail`] in memory that the writer adds to;
-//! 2. a full tail is frozen and waits until [`Index::seal`] writes it to disk as a [`Run`];
-//! 3. eight neighbouring runs of one level become one of the next by [`Index::merge`].
+//! 1. the newest part is a [`Tail`] in memory that the writer adds to, a small one;
+//! 2. a full tail is frozen, and [`Index::join`] adds it to the one before it, until together they
+//!    have the events of a run;
+//! 3. such a tail waits until [`Index::seal`] writes it to disk as a [`Run`];
+//! 4. eight neighbouring runs of one level become one of the next by [`Index::merge`].
 //!
 //! Sealing and merging only write a file. It is used from [`Index::install`] on, which the caller
 //! calls once the manifest names the file.
@@ -13,7 +15,7 @@
 //! # Invariants
 //!
 //! - The sources, runs and then tails, cover every position from the first on, each once, in order.
-//! - Only the last tail is ever added to, at its end.
+//! - The writer adds to the last tail only, at its end; joining adds to a tail what follows it.
 //! - The writer adds an event before it is durable; a [`Reader`] is made with the watermark and
 //!   shows nothing above it, and only tails at or below the watermark become runs.
 //! - What an index holds is never removed: an ordinal stays what it is.
@@ -40,7 +42,7 @@ mod write;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use quipu_core::StreamName;
 
@@ -55,9 +57,12 @@ pub(crate) use crate::format::run::{Header as RunHeader, Origin};
 
 use self::error::Result;
 use self::source::{SharedTail, Sources};
-use self::tail::Tail;
+use self::tail::{Room, Tail};
 use crate::format::run::{EVENT_COUNT_MAX, Header};
 use crate::io::Io;
+
+/// The most events of the tail that is added to.
+const TAIL_EVENT_COUNT_MAX: u32 = 2_048;
 
 /// The index of one log.
 ///
@@ -66,6 +71,8 @@ use crate::io::Io;
 pub(crate) struct Index {
     origin: Origin,
     run_event_count: u32,
+    /// The room that the last run took in memory, which the next is likely to take too.
+    room: Mutex<Room>,
     /// The lock guards which sources there are. Under it sources are added and swapped, never
     /// read or written; the lock of the last tail is taken under it, by the writer only.
     sources: RwLock<Arc<Sources>>,
@@ -74,7 +81,7 @@ pub(crate) struct Index {
 impl Index {
     /// An index of these runs, oldest first, each beginning where the one before ends. Events are
     /// pushed from the position after the last run on, or from `first` on where there are no runs.
-    /// A tail is frozen once it has `run_event_count` events.
+    /// Runs are made of `run_event_count` events.
     ///
     /// # Errors
     ///
@@ -96,9 +103,9 @@ impl Index {
             }
             next = run.name().last + 1;
         }
-        let tails = vec![SharedTail::new(Tail::new(next))];
+        let tails = vec![SharedTail::new(Tail::new(next), next)];
         let sources = RwLock::new(Arc::new(Sources { runs, tails }));
-        Ok(Self { origin, run_event_count, sources })
+        Ok(Self { origin, run_event_count, room: Mutex::default(), sources })
     }
 
     /// What turns names into keys.
@@ -120,12 +127,17 @@ impl Index {
         while rest.count() > 0 {
             let is_full = {
                 let sources = self.snapshot();
-                let mut tail = active(&sources).write();
-                let room = self.run_event_count - tail.event_count();
-                let (now, later) = rest.split_at(rest.count().min(room as usize));
+                let shared = active(&sources);
+                let mut tail = shared.write();
+                let ahead = tail.first() - shared.run();
+                let until_run = u64::from(self.run_event_count).saturating_sub(ahead);
+                let size = until_run.min(self.tail_event_count().into());
+                let size = usize::try_from(size).expect("a tail has its size");
+                let room = size.saturating_sub(tail.event_count() as usize);
+                let (now, later) = rest.split_at(rest.count().min(room));
                 tail.push(now);
                 rest = later;
-                tail.event_count() == self.run_event_count
+                tail.event_count() as usize >= size
             };
             if is_full {
                 self.freeze();
@@ -133,16 +145,65 @@ impl Index {
         }
     }
 
-    /// Begins another tail.
-    #[cold]
-    fn freeze(&self) {
-        let next = active(&self.snapshot()).read().successor();
-        self.change(|sources| sources.tails.push(SharedTail::new(next)));
+    /// How many events the tail that is added to may have: few enough that what it takes, some 170
+    /// bytes an event, stays in a processor's own cache.
+    fn tail_event_count(&self) -> u32 {
+        (self.run_event_count / 4).clamp(1, TAIL_EVENT_COUNT_MAX)
     }
 
-    /// How many tails are full and wait to become runs.
+    /// Begins another tail.
+    fn freeze(&self) {
+        let (next, run) = {
+            let sources = self.snapshot();
+            let shared = active(&sources);
+            let tail = shared.read();
+            let first = tail.first() + u64::from(tail.event_count());
+            let is_whole = first - shared.run() >= u64::from(self.run_event_count);
+            (Tail::with_room(first, tail.room()), if is_whole { first } else { shared.run() })
+        };
+        self.change(|sources| sources.tails.push(SharedTail::new(next, run)));
+    }
+
+    /// How many runs' events are in memory and wait to become runs.
     pub(crate) fn frozen_count(&self) -> usize {
-        self.snapshot().tails.len() - 1
+        self.snapshot().tails.windows(2).filter(|pair| pair[0].run() != pair[1].run()).count()
+    }
+
+    /// Whether there is something to [`join`](Self::join).
+    pub(crate) fn has_joints(&self) -> bool {
+        joint(&self.snapshot()).is_some()
+    }
+
+    /// Adds a full tail to the one before it, if they will be parts of one run. Whether there was
+    /// one. Only who maintains calls this.
+    pub(crate) fn join(&self) -> bool {
+        let Some([tail, next]) = joint(&self.snapshot()) else { return false };
+        // It is full, so nobody writes to it.
+        let joined = next.read();
+        let is_first =
+            tail.first() == tail.run() && tail.read().event_count() <= self.tail_event_count();
+        let tail = if is_first { self.with_room_for_run(&tail) } else { tail };
+        for step in 0..joined.step_count() {
+            // The lock is taken anew for each step, so that readers wait for one at most.
+            tail.write().join(&joined, step);
+        }
+        let first = joined.first();
+        self.change(|sources| {
+            let place = sources.tails.partition_point(|other| other.first() < first);
+            sources.tails.splice(place - 1..=place, [tail]);
+        });
+        true
+    }
+
+    /// A copy of a tail with room for a whole run.
+    fn with_room_for_run(&self, tail: &SharedTail) -> SharedTail {
+        let room = *self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut larger = Tail::with_room(tail.first(), room);
+        let small = tail.read();
+        for step in 0..small.step_count() {
+            larger.join(&small, step);
+        }
+        SharedTail::new(larger, tail.run())
     }
 
     /// A reader of everything up to the position `upto`, which must be durable.
@@ -171,15 +232,17 @@ impl Index {
         durable: u64,
         name_at: impl FnMut(u64) -> Result<Option<StreamName>, E>,
     ) -> Result<Option<Arc<Run>>, E> {
+        while self.join() {}
         let frozen = {
             let sources = self.snapshot();
             match sources.tails.as_slice() {
-                [frozen, _, ..] => frozen.clone(),
+                [frozen, next, ..] if frozen.run() != next.run() => frozen.clone(),
                 _ => return Ok(None),
             }
         };
         // A frozen tail is not written to, so its lock keeps nobody waiting.
         let tail = frozen.read();
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = tail.room();
         let name = seal::name_of(&tail);
         if name.last > durable {
             return Ok(None);
@@ -246,6 +309,13 @@ impl Index {
 }
 
 const NOT_POISONED: &str = "nothing panics while it holds the lock of the sources";
+
+/// The oldest two neighbouring tails that are full and will be parts of one run.
+fn joint(sources: &Sources) -> Option<[SharedTail; 2]> {
+    let (_, full) = sources.tails.split_last()?;
+    let pair = full.windows(2).find(|pair| pair[0].run() == pair[1].run())?;
+    Some([pair[0].clone(), pair[1].clone()])
+}
 
 /// The tail that is added to.
 fn active(sources: &Sources) -> &SharedTail {

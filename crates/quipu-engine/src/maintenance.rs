@@ -103,7 +103,7 @@ impl Maintenance {
 
     /// Does one thing, if there is one. Whether there was.
     fn step(&self) -> Result<bool, DiskError> {
-        Ok(self.seal()? || self.write_offsets()? || self.merge()?)
+        Ok(self.log.index.join() || self.seal()? || self.write_offsets()? || self.merge()?)
     }
 
     /// Writes the oldest full tail of the index as a run.
@@ -115,11 +115,13 @@ impl Maintenance {
         Ok(sealed)
     }
 
-    /// Merges runs, and seals what becomes full meanwhile: memory comes before reading speed.
+    /// Merges runs, and joins and seals what becomes full meanwhile: memory comes before reading
+    /// speed.
     fn merge(&self) -> Result<bool, DiskError> {
         let log = &self.log;
         let mut failure = None;
         let mut keep_going = || {
+            log.index.join();
             if failure.is_none() && log.index.frozen_count() > 0 {
                 failure = self.seal().err();
             }

@@ -398,6 +398,7 @@ fn index_rest(
             progress(Progress::new(position + 1 - first, count, "events"));
         }
     }
+    while log.index.join() {}
     progress(Progress::new(count, count, "events"));
     Ok(count)
 }

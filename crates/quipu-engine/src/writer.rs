@@ -135,7 +135,8 @@ impl Writer {
 
     /// Whether something became full that maintenance takes over.
     pub(crate) fn needs_maintenance(&mut self) -> bool {
-        std::mem::take(&mut self.has_rolled) | (self.log.index.frozen_count() > 0)
+        let index = &self.log.index;
+        std::mem::take(&mut self.has_rolled) || index.has_joints() || index.frozen_count() > 0
     }
 
     /// Writes down that the log is whole up to here, so that damage is told from a torn batch.

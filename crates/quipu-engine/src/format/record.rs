@@ -34,10 +34,11 @@ pub(crate) struct RecordPlace {
     pub(crate) revision: u64,
     pub(crate) recorded_at: i64,
     pub(crate) flags: u16,
+    pub(crate) salt: [u8; 16],
 }
 
 /// Appends the record of `event` to `buffer`, all but its place.
-pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent, salt: [u8; 16]) {
+pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent) {
     let start = buffer.len();
     let content_type = match event.content_type.as_str() {
         "application/json" => "",
@@ -60,7 +61,6 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent, salt:
     head[16..20].copy_from_slice(&narrow_u32(event.metadata.len()).to_le_bytes());
     head[20..24].copy_from_slice(&narrow_u32(event.data.len()).to_le_bytes());
     head[44..60].copy_from_slice(event.id.as_bytes());
-    head[60..76].copy_from_slice(&salt);
     buffer.reserve(size);
     buffer.extend_from_slice(&head);
     buffer.extend_from_slice(stream.as_bytes());
@@ -80,6 +80,7 @@ pub(crate) fn place(record: &mut [u8], seed: u32, place: &RecordPlace) {
     record[8..10].copy_from_slice(&place.flags.to_le_bytes());
     record[28..36].copy_from_slice(&place.revision.to_le_bytes());
     record[36..44].copy_from_slice(&place.recorded_at.to_le_bytes());
+    record[60..76].copy_from_slice(&place.salt);
     seal(record, seed, place.position);
 }
 

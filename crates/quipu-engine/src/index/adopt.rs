@@ -52,11 +52,11 @@ impl Index {
                 }
                 let mut rest = Tail::new(next);
                 rest.push(events.all());
-                tails.push(SharedTail::new(rest));
+                tails.push(SharedTail::new(rest, tail.run()));
             }
         }
         if tails.is_empty() {
-            tails.push(SharedTail::new(Tail::new(next)));
+            tails.push(SharedTail::new(Tail::new(next), next));
         }
         self.change(|sources| *sources = Sources { runs, tails });
         Ok(())

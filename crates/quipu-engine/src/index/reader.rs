@@ -171,7 +171,8 @@ impl Reader {
         let Some(source) = self.sources.get(index) else {
             return Ok(None);
         };
-        let Some(last) = self.upto.checked_sub(source.first()) else {
+        let last = self.upto.min(self.sources.last(index));
+        let Some(last) = last.checked_sub(source.first()) else {
             return Ok(None);
         };
         let window = 0..u32::try_from(last).map_or(u32::MAX, |last| last.saturating_add(1));
@@ -199,7 +200,7 @@ impl IdCandidates {
             if let Some((local, place)) = source.find_id(self.id, self.place)? {
                 self.place = place;
                 let position = source.first() + u64::from(local);
-                if position <= self.upto {
+                if position <= self.upto.min(self.sources.last(index)) {
                     return Ok(Some(position));
                 }
             } else {

@@ -16,12 +16,19 @@ use crate::format::run::postings::GROUP_COUNT;
 #[derive(Clone, Debug)]
 pub(super) struct SharedTail {
     first: u64,
+    /// Where the run begins that the tail will be a part of.
+    run: u64,
     tail: Arc<RwLock<Tail>>,
 }
 
 impl SharedTail {
-    pub(super) fn new(tail: Tail) -> Self {
-        Self { first: tail.first(), tail: Arc::new(RwLock::new(tail)) }
+    /// A tail that will be a part of the run that begins at `run`.
+    pub(super) fn new(tail: Tail, run: u64) -> Self {
+        Self { first: tail.first(), run, tail: Arc::new(RwLock::new(tail)) }
+    }
+
+    pub(super) fn run(&self) -> u64 {
+        self.run
     }
 
     pub(super) fn first(&self) -> u64 {
@@ -41,7 +48,9 @@ impl SharedTail {
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     pub(super) runs: Vec<Arc<Run>>,
-    /// Never empty: the last one is being added to, the others wait to become runs.
+    /// Never empty: the last one is being added to, the others wait to be joined to the one before
+    /// or to become runs. Joining adds to a tail: what is behind its [`last`](Sources::last) does
+    /// not concern those who have these sources.
     pub(super) tails: Vec<SharedTail>,
 }
 

@@ -3,14 +3,24 @@
 //! [`Tail::push`] runs in the writer's thread, and what it costs is waiting for memory: every key
 //! of every event is somewhere else. So tables are small and flat, up to three positions of a key
 //! are kept beside the key itself, and events are added by the batch: first all places that they go
-//! to are fetched, which the processor does for many keys at once, then they are changed.
+//! to are fetched, which the processor does for many keys at once, then they are changed. And the
+//! tail that is added to is small enough to stay in the processor's cache: maintenance joins it to
+//! the one before it, see [`Index::join`](super::Index::join).
 
 use std::fmt;
+use std::ops::Range;
 
 use super::entries::Part;
 use super::key::{IdKey, Key};
 use super::slots::Slots;
 use super::source::to_count;
+
+/// How much a tail holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Room {
+    key_count: usize,
+    event_count: usize,
+}
 
 /// The index of consecutive events, growing at its end.
 ///
@@ -27,14 +37,19 @@ impl Tail {
         Self { first, postings: KeyTable::default(), ids: IdTable::default() }
     }
 
-    /// The empty tail that follows this one, with room for as much as this one has: it is likely
-    /// to need it, and then the writer is spared the pauses in which a table grows.
-    pub(crate) fn successor(&self) -> Self {
+    /// An empty tail whose first event will have the position `first`, with room for so much: what
+    /// adds to it is spared the pauses in which a table grows.
+    pub(crate) fn with_room(first: u64, room: Room) -> Self {
         Self {
-            first: self.first + u64::from(self.event_count()),
-            postings: KeyTable::with_room(self.key_count()),
-            ids: IdTable::with_room(self.ids.hashes.len()),
+            first,
+            postings: KeyTable::with_room(room.key_count),
+            ids: IdTable::with_room(room.event_count),
         }
+    }
+
+    /// The room that it takes.
+    pub(crate) fn room(&self) -> Room {
+        Room { key_count: self.key_count(), event_count: self.ids.hashes.len() }
     }
 
     /// Adds the next events. A key that one of them has twice counts once.
@@ -50,6 +65,30 @@ impl Tail {
                     self.postings.of(key.get(), *guess).push(local);
                 }
             }
+        }
+    }
+
+    /// How many steps it takes to add a tail to another.
+    pub(crate) fn step_count(&self) -> usize {
+        self.key_count().max(self.ids.hashes.len()).div_ceil(LOOKAHEAD)
+    }
+
+    /// Takes a step to add `next`, whose events follow these. Steps are taken in their order, and
+    /// each takes a few microseconds.
+    pub(crate) fn join(&mut self, next: &Self, step: usize) {
+        let shift = to_count(usize::try_from(next.first - self.first).expect("a run has its size"));
+        let part = step * LOOKAHEAD..(step + 1) * LOOKAHEAD;
+        let keys = next.postings.part(part.clone());
+        let hashes: Vec<Key> = keys.iter().map(|(hash, _)| Key::new(*hash)).collect();
+        let mut guesses = Vec::with_capacity(LOOKAHEAD);
+        self.postings.guess(&hashes, &mut guesses);
+        for ((hash, postings), guess) in keys.iter().zip(guesses) {
+            let own = self.postings.of(*hash, guess);
+            postings.as_slice().iter().for_each(|local| own.push(local + shift));
+        }
+        let end = next.ids.hashes.len();
+        for hash in &next.ids.hashes[part.start.min(end)..part.end.min(end)] {
+            self.ids.push(IdKey::new(*hash));
         }
     }
 
@@ -187,6 +226,11 @@ impl KeyTable {
 
     fn iter(&self) -> impl Iterator<Item = (u64, &Postings)> {
         self.keys.iter().map(|(hash, postings)| (*hash, postings))
+    }
+
+    fn part(&self, part: Range<usize>) -> &[(u64, Postings)] {
+        let end = self.keys.len();
+        &self.keys[part.start.min(end)..part.end.min(end)]
     }
 
     fn get(&self, hash: u64) -> Option<&Postings> {

@@ -4,7 +4,6 @@ use quipu_core::{NewEvent, StreamName};
 
 use crate::format::record;
 use crate::index::{Entries, IdKey, Key, KeyHasher};
-use crate::io::Io;
 
 /// The records of some events, all but their places, and their keys, all but the one of a stream's
 /// first event.
@@ -18,7 +17,7 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new<'a, I>(io: &dyn Io, hasher: KeyHasher, events: I) -> Self
+    pub(crate) fn new<'a, I>(hasher: KeyHasher, events: I) -> Self
     where
         I: ExactSizeIterator<Item = (&'a StreamName, &'a NewEvent)> + Clone,
     {
@@ -26,16 +25,14 @@ impl Prepared {
         if count == 0 {
             return Self::default();
         }
-        let mut salts = vec![[0; 16]; count];
-        io.randomize(salts.as_flattened_mut());
         let sizes =
             events.clone().map(|(stream, event)| record::encoded_size(stream.as_str(), event));
         let mut records = Vec::with_capacity(sizes.sum());
         let mut ends = Vec::with_capacity(count);
         let mut entries = Entries::with_room(count);
-        for ((stream, event), salt) in events.zip(salts) {
+        for (stream, event) in events {
             let stream = stream.as_str();
-            record::encode(&mut records, stream, event, salt);
+            record::encode(&mut records, stream, event);
             ends.push(records.len());
             let tags = event.tags.iter().map(quipu_core::Tag::as_str);
             entries.push(|keys| {

@@ -116,7 +116,7 @@ impl Writer {
     pub(super) fn prepare(&self, plan: &Plan, own: Option<Prepared>) -> [Prepared; 3] {
         let prepare = |stream_of: &[usize], events: &[&NewEvent]| {
             let names = stream_of.iter().map(|stream| &plan.streams[*stream].0);
-            Prepared::new(&*self.log.io, self.log.hasher, names.zip(events.iter().copied()))
+            Prepared::new(self.log.hasher, names.zip(events.iter().copied()))
         };
         let revivals = |revivals: &[(usize, NewEvent)]| {
             let (stream_of, events): (Vec<_>, Vec<_>) =
@@ -140,9 +140,11 @@ impl Writer {
         let own = plan.own();
         let mut streams = std::mem::take(&mut plan.streams);
         let mut appended = Appended::default();
-        let mut last_of: Vec<Option<Position>> = vec![None; streams.len()];
+        let mut last_of: Vec<Option<(Position, Revision)>> = vec![None; streams.len()];
         let mut is_over = vec![false; streams.len()];
-        let last = plan.before.len() + plan.append.events.len() + plan.after.len() - 1;
+        let count = plan.before.len() + plan.append.events.len() + plan.after.len();
+        let mut salts = vec![[0; 16]; count];
+        self.log.io.randomize(salts.as_flattened_mut());
         let prepared_events = prepared.iter().flat_map(Prepared::iter);
         for (index, ((stream, event), ready)) in plan.events().zip(prepared_events).enumerate() {
             let next = &mut streams[stream].1;
@@ -153,25 +155,25 @@ impl Writer {
             let recorded_at = given.unwrap_or(now.as_micros()).max(self.last_recorded_at);
             let is_clamped = given.is_some_and(|given| given < recorded_at);
             self.last_recorded_at = recorded_at;
-            let mut flags = if index == last { flag::LAST_OF_APPEND } else { 0 };
+            let mut flags = if index + 1 == count { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
-            self.stage_record(&RecordPlace { position, revision, recorded_at, flags }, ready);
+            let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
+            self.stage_record(&place, ready);
             is_over[stream] = event.event_type == TOMBSTONE_TYPE;
             if own.contains(&index) {
                 let position = Position::new(position);
                 appended.first.get_or_insert(position);
                 appended.clamped_count += usize::from(is_clamped);
                 appended.last = Some(position);
-                last_of[stream] = Some(position);
+                last_of[stream] = Some((position, Revision::new(revision)));
             }
         }
         for ((name, next), is_over) in streams.iter().zip(is_over) {
             let last = Revision::new(next.get() - 1);
             self.facts.note(self.log.hasher, name, last, is_over);
         }
-        let answer = |((stream, next), position): ((_, Revision), Option<Position>)| {
-            let revision = Revision::new(next.get() - 1);
-            Some(AppendedStream { stream, position: position?, revision })
+        let answer = |((stream, _), last): (_, Option<_>)| {
+            last.map(|(position, revision)| AppendedStream { stream, position, revision })
         };
         appended.streams = streams.into_iter().zip(last_of).filter_map(answer).collect();
         (appended, Leftovers::new(plan, prepared))
