@@ -118,11 +118,8 @@ pub trait PlaceKeeper: Send + Sync {
     /// # Errors
     ///
     /// See [`KeepError`].
-    fn advance<'a>(
-        &'a self,
-        epoch: u64,
-        moves: &'a [Move],
-    ) -> BoxFuture<'a, Result<(), KeepError>>;
+    fn advance<'a>(&'a self, epoch: u64, moves: &'a [Move])
+    -> BoxFuture<'a, Result<(), KeepError>>;
 
     /// Puts every slice at `position`, forward or back.
     ///

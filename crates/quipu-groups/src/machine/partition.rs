@@ -111,9 +111,8 @@ impl<T: Clone> Partition<T> {
     }
 
     pub(super) fn offer(&mut self, slice: u16, item: Item<T>) {
-        let is_handled = |row: &SlicePlace| {
-            row.slices.contains(slice) && item.position <= row.position
-        };
+        let is_handled =
+            |row: &SlicePlace| row.slices.contains(slice) && item.position <= row.position;
         if self.stopped().is_some()
             || item.position <= self.read
             || self.rows.iter().any(is_handled)
@@ -122,7 +121,12 @@ impl<T: Clone> Partition<T> {
         }
         // A batch may hold several events of one partition, so that `read` follows each of them.
         self.read = item.position;
-        self.queue.push_back(item);
+        // A crash between parking and saving brings an event back that is parked already.
+        let parked = self.parked.get(&item.key);
+        let is_own = |parked: &ParkedItem| parked.position == item.position;
+        if !parked.is_some_and(|parked| parked.iter().any(is_own)) {
+            self.queue.push_back(item);
+        }
     }
 
     pub(super) fn reach(&mut self, position: Position) {
@@ -189,35 +193,31 @@ impl<T: Clone> Partition<T> {
     }
 
     fn next_of_parked(&mut self, is_paused: bool) -> Option<Action<T>> {
-        while let Some(position) = self.drops.first() {
-            let found = self.parked.values().flatten().find(|item| item.position == *position);
-            if let Some(item) = found.cloned() {
-                return self.once_settled(item, Action::Unpark);
-            }
-            self.drops.pop_first();
+        let parked = &self.parked;
+        let find = |position| parked.values().flatten().find(|item| item.position == position);
+        self.drops.retain(|position| find(*position).is_some());
+        self.retries.retain(|key| parked.contains_key(key));
+        // Parked events that a crash left beyond `done` wait until the log has come to them again.
+        let is_reached = |item: &&ParkedItem| item.position <= self.done;
+        let dropped = self.drops.iter().filter_map(|position| find(*position)).find(is_reached);
+        if let Some(item) = dropped.cloned() {
+            return self.once_saved(item, Action::Unpark);
         }
         if is_paused || self.stopped().is_some() {
             return None;
         }
-        while let Some(key) = self.retries.front() {
-            if let Some(item) = self.parked.get(key).and_then(VecDeque::front).cloned() {
-                return self.once_settled(item, Action::Retry);
-            }
-            self.retries.pop_front();
-        }
-        None
+        let mut firsts = self.retries.iter().filter_map(|key| parked.get(key)?.front());
+        let item = firsts.find(is_reached).cloned()?;
+        self.once_saved(item, Action::Retry)
     }
 
     /// What is about a parked event waits until the saved checkpoints are past the event: were it
     /// forgotten before, a crash would bring it back from the log.
-    fn once_settled(
+    fn once_saved(
         &mut self,
         item: ParkedItem,
         action: fn(ParkedItem) -> Action<T>,
     ) -> Option<Action<T>> {
-        if item.position > self.done {
-            return None;
-        }
         if self.rows.iter().any(|row| row.position < item.position) {
             return self.save();
         }
@@ -235,7 +235,7 @@ impl<T: Clone> Partition<T> {
             return Some(Action::Skip(aside(front, "dropped on request")));
         }
         let wants_park = matches!(self.verdict, Some(Verdict::Park(_)));
-        if parked_room == 0 && (wants_park || self.parked.contains_key(&front.key)) {
+        if parked_room == 0 && (wants_park || self.is_behind_parked(front)) {
             let mut at = aside(front, "no more events can be parked");
             if let Some(Verdict::Park(cause)) = self.verdict.take() {
                 at.cause = format!("{cause}; no more events can be parked");
@@ -248,7 +248,7 @@ impl<T: Clone> Partition<T> {
             Some(Verdict::Skip(cause)) => return Some(Action::Skip(aside(front, cause))),
             None => {}
         }
-        let is_parked = |item: &Item<T>| self.parked.contains_key(&item.key);
+        let is_parked = |item: &Item<T>| self.is_behind_parked(item);
         if is_parked(front) {
             let most = parked_room.min(settings.batch_max.max(1));
             let behind = self.queue.iter().take_while(|item| is_parked(item)).take(most);
@@ -261,6 +261,13 @@ impl<T: Clone> Partition<T> {
             self.queue.iter().take_while(|item| !is_parked(item)).take(most).cloned().collect();
         let moves = items.last().map(|item| self.moves_to(item.position)).unwrap_or_default();
         Some(Action::Handle { items, moves })
+    }
+
+    /// Whether an earlier event of the key is parked. A later one may be, where a crash brought back
+    /// what was handled before it.
+    fn is_behind_parked(&self, item: &Item<T>) -> bool {
+        let first = self.parked.get(&item.key).and_then(VecDeque::front);
+        first.is_some_and(|first| first.position < item.position)
     }
 
     pub(super) fn finish(
@@ -291,7 +298,9 @@ impl<T: Clone> Partition<T> {
             }
             Action::Park(parked) => {
                 self.pass(parked.len());
-                parked.into_iter().for_each(|item| self.add_parked(item));
+                for item in parked {
+                    self.add_parked(item);
+                }
             }
             Action::Skip(_) => self.pass(1),
             Action::Retry(item) | Action::Unpark(item) => self.remove_parked(&item),
@@ -368,7 +377,7 @@ impl<T: Clone> Partition<T> {
                 }
             }
             Action::Retry(item) => {
-                self.retries.pop_front();
+                self.retries.retain(|key| **key != *item.key);
                 self.set_cause(item, cause);
                 return None;
             }
@@ -470,11 +479,7 @@ impl<T: Clone> Partition<T> {
         self.parked.values().flatten().cloned()
     }
 
-    pub(super) fn next_wake(
-        &self,
-        save_interval: Duration,
-        now: Duration,
-    ) -> Option<Duration> {
+    pub(super) fn next_wake(&self, save_interval: Duration, now: Duration) -> Option<Duration> {
         if self.current.is_some() {
             return None;
         }

@@ -2,5 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
 
+mod crashes;
+mod errors;
 mod machine;
+mod operation;
+mod ownership;
 mod random;
+mod sample;

@@ -14,6 +14,7 @@ pub(crate) fn seeds(count: usize) -> Vec<u64> {
 /// Names the seed if the test panics.
 pub(crate) struct ShowSeed(pub(crate) u64);
 
+#[expect(clippy::print_stderr, reason = "a failure has to name its seed")]
 impl Drop for ShowSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
