@@ -1,0 +1,178 @@
+//! What every sink must do: run [`all`] in a sink's own tests.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quipu_core::{
+    Append, BoxFuture, EventStore, MemoryStore, NewEvent, Position, StreamName, Timestamp,
+};
+use serde_json::Value;
+
+use crate::cloudevents::write_json;
+use crate::message::Message;
+use crate::relay::Relay;
+use crate::sink::{Batch, Sink};
+
+/// A destination that the suite publishes to and looks at.
+pub trait Destination: Send + Sync {
+    /// Opens a sink to the destination, as a new process would. None from before is in use, though
+    /// one may be on its way out: wait for it.
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Sink>>;
+
+    /// Everything that has arrived, in the order of arrival where there is one, and of each key in any
+    /// case; each message as the JSON format of `CloudEvents` has it.
+    fn delivered(&self) -> BoxFuture<'_, Vec<Value>>;
+}
+
+/// Runs every case, each against a destination of its own.
+///
+/// # Panics
+///
+/// Where the sink does not do what it must.
+pub async fn all<D: Destination>(make: impl Fn() -> D) {
+    messages_arrive_in_order_with_all_they_say(&make()).await;
+    a_batch_that_comes_again_is_known_by_its_ids(&make()).await;
+    what_was_published_is_there_after_opening_again(&make()).await;
+    nothing_is_missing_or_overtaken_though_the_relay_crashes(&make()).await;
+}
+
+fn message(number: usize) -> Message {
+    Message {
+        id: format!("id-{number}"),
+        source: Some("urn:quipu:conform".to_owned()),
+        message_type: "com.example.sample".to_owned(),
+        subject: Some(format!("sample-{}", number % 2)),
+        time: Some(Timestamp::from_micros(1_700_000_000_000_001)),
+        data_content_type: Some("application/json".to_owned()),
+        data: Some(format!("{{\"number\":{number}}}").into()),
+        key: Some(format!("sample-{}", number % 2)),
+        extensions: BTreeMap::from([("position".to_owned(), number.to_string())]),
+    }
+}
+
+/// Messages of every shape that a log can hold.
+fn shapes() -> Vec<Message> {
+    let plain = message(0);
+    let octets = Message {
+        data: Some(Bytes::from_static(b"\0\xFF\r\n binary")),
+        data_content_type: Some("application/octet-stream".to_owned()),
+        ..message(1)
+    };
+    let strange = Message {
+        subject: Some("with \"quotes\", 100% ünïcode, 日本 and blanks".to_owned()),
+        ..message(2)
+    };
+    let lines = message(3).with_json("{\n  \"text\": \"two\\nlines\"\r\n}");
+    let large = message(4).with_json(format!("\"{}\"", "x".repeat(1 << 20)));
+    let none = Message { data: None, data_content_type: None, time: None, ..message(5) };
+    let traced = message(6)
+        .with_extension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    vec![plain, octets, strange, lines, large, none, traced]
+}
+
+fn json(message: &Message) -> Value {
+    let mut line = Vec::new();
+    write_json(message, &mut line);
+    serde_json::from_slice(&line).expect("what was written as JSON is JSON")
+}
+
+async fn publish(sink: &dyn Sink, messages: Vec<Message>) {
+    let batch = Batch { epoch: 1, messages, moves: Vec::new() };
+    let published = sink.publish(&batch).await;
+    assert!(published.is_ok(), "the sink takes a batch: {published:?}");
+}
+
+async fn messages_arrive_in_order_with_all_they_say(destination: &dyn Destination) {
+    let sink = destination.open().await;
+
+    publish(&*sink, shapes()).await;
+    publish(&*sink, vec![message(7)]).await;
+
+    let expected: Vec<Value> = shapes().iter().chain([&message(7)]).map(json).collect();
+    let delivered = destination.delivered().await;
+    assert_eq!(delivered.len(), expected.len(), "every message arrives");
+    let sorted = |mut values: Vec<Value>| {
+        // A stable sort: the order within a key stays.
+        values.sort_by_key(|value| value["partitionkey"].to_string());
+        values
+    };
+    for (delivered, expected) in sorted(delivered).into_iter().zip(sorted(expected)) {
+        assert_eq!(delivered, expected, "a message arrives as it is, in the order of its key");
+    }
+}
+
+async fn a_batch_that_comes_again_is_known_by_its_ids(destination: &dyn Destination) {
+    let sink = destination.open().await;
+
+    publish(&*sink, vec![message(0), message(2)]).await;
+    publish(&*sink, vec![message(0), message(2), message(4)]).await;
+
+    let delivered = destination.delivered().await;
+    assert_eq!(first_times(&delivered, "sample-0"), ["id-0", "id-2", "id-4"]);
+}
+
+async fn what_was_published_is_there_after_opening_again(destination: &dyn Destination) {
+    let sink = destination.open().await;
+    publish(&*sink, vec![message(0), message(2)]).await;
+    drop(sink);
+
+    let sink = destination.open().await;
+    publish(&*sink, vec![message(4)]).await;
+
+    let delivered = destination.delivered().await;
+    assert_eq!(first_times(&delivered, "sample-0"), ["id-0", "id-2", "id-4"]);
+}
+
+/// The ids of a key's messages, in the order in which each arrived first.
+fn first_times(delivered: &[Value], key: &str) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for message in delivered.iter().filter(|message| message["partitionkey"] == key) {
+        let id = message["id"].as_str().unwrap_or_default();
+        if !ids.iter().any(|seen| seen == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    ids
+}
+
+async fn nothing_is_missing_or_overtaken_though_the_relay_crashes(destination: &dyn Destination) {
+    const KEYS: u64 = 9;
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let mut log = BTreeMap::<String, Vec<String>>::new();
+    let crashes = 6;
+    for crash in 0..=crashes {
+        let mut last = Position::START;
+        for number in 0..60_u64 {
+            // A step that has no factor in common with the keys visits all of them.
+            let stream = format!("order-{}", number * 7 % KEYS);
+            let name = StreamName::new(&stream).expect("a valid name");
+            let event = NewEvent::json("Counted", number.to_string()).expect("a valid type");
+            log.entry(stream).or_default().push(event.id.to_string());
+            let appended = store.append(Append::new().event(name, event)).await;
+            last = appended.expect("the store takes it").last.expect("an event has a place");
+        }
+        let sink = destination.open().await;
+        let partitions = NonZeroU16::MIN.saturating_add(crash % 4);
+        let relay = Relay::new(Arc::clone(&store), "conform", sink).partitions(partitions);
+        let relay = relay.with_runner(move |runner| {
+            let short = Duration::from_millis(50);
+            runner.batch(3 + usize::from(crash)).lease_ttl(short).save_interval(short / 10)
+        });
+        let mut running = relay.spawn();
+        // Each crash comes at another place of what there is to relay, the last round ends well.
+        let missing = u64::from(crashes - crash) * 9;
+        let wanted = Position::new(last.get() - missing);
+        running.wait_for(wanted).await.expect("the relay goes on");
+        if crash == crashes {
+            running.stop().await.expect("the relay stops when asked to");
+        }
+    }
+
+    let delivered = destination.delivered().await;
+    for (key, ids) in log {
+        assert_eq!(first_times(&delivered, &key), ids, "{key} is complete and in order");
+    }
+}
