@@ -33,6 +33,8 @@ pub struct Item<T> {
     pub position: Position,
     /// The key within which order is kept.
     pub key: Arc<str>,
+    /// Bytes it takes.
+    pub size: usize,
     /// The event.
     pub event: T,
 }
@@ -92,8 +94,12 @@ pub enum Fault {
 pub struct Settings {
     /// The most events in one action.
     pub batch_max: usize,
+    /// The most bytes in one action; a larger event comes alone.
+    pub batch_size_max: usize,
     /// The most events that wait in one partition before no more are asked for.
     pub queue_max: usize,
+    /// The most bytes that wait in all partitions before no more are asked for.
+    pub queue_size_max: usize,
     /// The most parked events. What would be parked beyond stops its partition.
     pub parked_max: usize,
     /// The least time between two savings of one partition's checkpoints.
@@ -118,7 +124,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             batch_max: 500,
+            batch_size_max: 16 << 20,
             queue_max: 1_000,
+            queue_size_max: 64 << 20,
             parked_max: 10_000,
             save_interval: Duration::from_millis(250),
             on_error: OnError::default(),
@@ -150,6 +158,8 @@ pub struct Machine<T> {
     is_caught_up: bool,
     needs_rewind: bool,
     last_error: Option<String>,
+    /// How many events are parked in all partitions.
+    parked_count: usize,
     /// Where chance comes from.
     chance: u64,
 }
@@ -172,6 +182,7 @@ impl<T: Clone> Machine<T> {
             is_caught_up: false,
             needs_rewind: false,
             last_error: None,
+            parked_count: 0,
             chance: seed,
         };
         for item in parked {
@@ -180,6 +191,7 @@ impl<T: Clone> Machine<T> {
                 partition.add_parked(item);
             }
         }
+        machine.parked_count = machine.partitions.iter().map(Partition::parked_count).sum();
         machine
     }
 
@@ -198,7 +210,10 @@ impl<T: Clone> Machine<T> {
     /// delivery holds may exceed the bound.
     pub fn has_room(&self) -> bool {
         let fits = |it: &Partition<T>| it.queued_count() < self.settings.queue_max;
-        self.resume_after().is_some() && self.partitions.iter().all(fits)
+        let size: usize = self.partitions.iter().map(Partition::queued_size).sum();
+        self.resume_after().is_some()
+            && size < self.settings.queue_size_max
+            && self.partitions.iter().all(fits)
     }
 
     /// Takes an event of the log, in the log's order. What was handled already is passed over.
@@ -234,7 +249,7 @@ impl<T: Clone> Machine<T> {
 
     /// What a partition is to do at the time `now`, counted from any moment that stays the same.
     pub fn next(&mut self, index: usize, now: Duration) -> Option<Action<T>> {
-        let parked_room = self.settings.parked_max.saturating_sub(self.parked_count());
+        let parked_room = self.settings.parked_max.saturating_sub(self.parked_count);
         let (settings, is_paused) = (&self.settings, self.is_paused);
         let partition = self.partitions.get_mut(index)?;
         partition.next(settings, is_paused, parked_room, now)
@@ -253,7 +268,9 @@ impl<T: Clone> Machine<T> {
         self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let (settings, chance) = (&self.settings, self.chance >> 24);
         if let Some(partition) = self.partitions.get_mut(index) {
+            self.parked_count -= partition.parked_count();
             partition.finish(settings, outcome, now, chance);
+            self.parked_count += partition.parked_count();
         }
     }
 
@@ -320,7 +337,7 @@ impl<T: Clone> Machine<T> {
 
     /// How many events are parked.
     pub fn parked_count(&self) -> usize {
-        self.partitions.iter().map(Partition::parked_count).sum()
+        self.parked_count
     }
 
     /// The parked events, in the order of the log.

@@ -37,7 +37,7 @@ pub trait Sink: Send + Sync {
     fn publish<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), SinkError>>;
 
     /// Where the sink keeps checkpoints, if it moves them in one transaction with the messages. With
-    /// such a sink nothing is published twice.
+    /// such a sink nothing is published twice, but for a parked message whose retry a crash cut short.
     fn places(&self) -> Option<&dyn PlaceKeeper> {
         None
     }

@@ -26,6 +26,8 @@ pub(super) struct Partition<T> {
     done: Position,
     read: Position,
     queue: VecDeque<Item<T>>,
+    /// Bytes in the queue.
+    queued_size: usize,
     current: Option<Action<T>>,
     /// Nothing is done before this time. A stopped partition may have to wait too.
     wait_until: Option<Duration>,
@@ -61,6 +63,7 @@ impl<T: Clone> Partition<T> {
             done,
             read: done,
             queue: VecDeque::new(),
+            queued_size: 0,
             current: None,
             wait_until: None,
             stopped: None,
@@ -86,6 +89,10 @@ impl<T: Clone> Partition<T> {
 
     pub(super) fn queued_count(&self) -> usize {
         self.queue.len()
+    }
+
+    pub(super) fn queued_size(&self) -> usize {
+        self.queued_size
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -125,6 +132,7 @@ impl<T: Clone> Partition<T> {
         let parked = self.parked.get(&item.key);
         let is_own = |parked: &ParkedItem| parked.position == item.position;
         if !parked.is_some_and(|parked| parked.iter().any(is_own)) {
+            self.queued_size += item.size;
             self.queue.push_back(item);
         }
     }
@@ -257,8 +265,14 @@ impl<T: Clone> Partition<T> {
         }
         let is_single = front.position <= self.one_by_one_until;
         let most = if is_single { 1 } else { settings.batch_max.max(1) };
-        let items: Arc<[Item<T>]> =
-            self.queue.iter().take_while(|item| !is_parked(item)).take(most).cloned().collect();
+        let mut size = 0;
+        let fits = |item: &&Item<T>| {
+            let is_first = size == 0;
+            size += item.size.max(1);
+            is_first || size <= settings.batch_size_max
+        };
+        let unparked = self.queue.iter().take_while(|item| !is_parked(item));
+        let items: Arc<[Item<T>]> = unparked.take(most).take_while(fits).cloned().collect();
         let moves = items.last().map(|item| self.moves_to(item.position)).unwrap_or_default();
         Some(Action::Handle { items, moves })
     }
@@ -312,6 +326,7 @@ impl<T: Clone> Partition<T> {
     fn pass(&mut self, count: usize) {
         for item in self.queue.drain(..count.min(self.queue.len())) {
             self.done = self.done.max(item.position);
+            self.queued_size -= item.size;
         }
         if count > 0 {
             self.attempts = 0;
@@ -408,6 +423,7 @@ impl<T: Clone> Partition<T> {
         let ParkedItem { position, key, cause } = at;
         self.stopped = Some(StoppedAt { slices: self.slices, position, key, cause });
         self.queue.clear();
+        self.queued_size = 0;
         self.attempts = 0;
     }
 

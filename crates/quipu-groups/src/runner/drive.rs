@@ -21,6 +21,9 @@ use crate::machine::{Action, Failure, Fault, Item, Machine};
 /// How long to wait before a log that could not be read is read again.
 const READ_PAUSE: Duration = Duration::from_millis(500);
 
+/// About what an event takes beside its data and metadata.
+const EVENT_SIZE: usize = 512;
+
 /// How a drive ended.
 pub(super) enum End {
     Stopped,
@@ -54,6 +57,8 @@ pub(super) struct Drive<'a> {
     look_at: Instant,
     started: Instant,
     read_error: Option<String>,
+    /// Why the last request could not be carried out.
+    request_error: Option<String>,
 }
 
 impl<'a> Drive<'a> {
@@ -77,7 +82,14 @@ impl<'a> Drive<'a> {
             look_at: now,
             started: now,
             read_error: None,
+            request_error: None,
         }
+    }
+
+    /// The same after a request that could not be carried out.
+    pub(super) fn after(mut self, request_error: Option<String>) -> Self {
+        self.request_error = request_error;
+        self
     }
 
     fn now(&self) -> Duration {
@@ -190,8 +202,9 @@ impl<'a> Drive<'a> {
         for event in batch.iter() {
             if let Some(key) = self.runner.handler.key(event) {
                 let position = event.position();
+                let size = event.data_bytes().len() + event.metadata_bytes().len() + EVENT_SIZE;
                 let event = Arc::new(event.to_recorded());
-                self.machine.offer(Item { position, key, event });
+                self.machine.offer(Item { position, key, size, event });
             }
         }
         if let Some(last) = batch.last() {
@@ -254,7 +267,7 @@ impl<'a> Drive<'a> {
                 ComponentRequest::ReplayFrom(position) => replay = Some(position),
                 ComponentRequest::Promote => {
                     if let Err(error) = self.runner.handler.promote(self.hands.epoch).await {
-                        self.read_error = Some(describe(&error));
+                        self.request_error = Some(describe(&error));
                     }
                 }
                 other => self.machine.request(other),
@@ -270,7 +283,8 @@ impl<'a> Drive<'a> {
     }
 
     fn status(&self) -> RunnerStatus {
-        let last_error = self.read_error.as_deref().or(self.machine.last_error());
+        let own = self.read_error.as_deref().or(self.request_error.as_deref());
+        let last_error = own.or(self.machine.last_error());
         RunnerStatus {
             phase: Phase::Running,
             epoch: self.hands.epoch,

@@ -70,6 +70,7 @@ impl Hands {
             let item = Item {
                 position: parked.position,
                 key: parked.key.as_str().into(),
+                size: 0,
                 event: Arc::new(event),
             };
             let work = Work {

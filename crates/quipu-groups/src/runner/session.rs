@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_core::{LeaseError, ParkedItem, Position, StreamName, SubscribeFrom};
+use quipu_core::{ComponentState, LeaseError, ParkedItem, Position, StreamName, SubscribeFrom};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::drive::{Drive, End};
-use super::execute::Hands;
+use super::execute::{Hands, describe};
+use super::report::Reporter;
 use super::{Phase, RunError, Runner, RunnerStatus};
 use crate::checkpoints::StorePlaces;
 use crate::machine::{Keeping, Machine};
@@ -44,11 +45,30 @@ pub(super) async fn run(
                 return Ok(());
             }
             Err(error) => {
+                tell_end(runner, owned.epoch(), &error, tell).await;
                 owned.release().await;
                 return Err(error);
             }
         }
     }
+}
+
+/// Lets everybody know why the runner does not go on.
+async fn tell_end(
+    runner: &Runner,
+    epoch: u64,
+    error: &RunError,
+    tell: &watch::Sender<RunnerStatus>,
+) {
+    tell.send_modify(|status| {
+        status.epoch = epoch;
+        status.state = ComponentState::Stopped;
+        status.last_error = Some(describe(error));
+    });
+    let status = tell.borrow().clone();
+    let mut reporter = Reporter::new(runner, epoch, Instant::now());
+    // What is parked is not known any more but for its count; the error matters more.
+    reporter.report(&*runner.store, &status, Vec::new).await.ok();
 }
 
 pub(super) async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
@@ -100,6 +120,7 @@ async fn own(
         epoch,
     });
     let mut stopping = stopping.clone();
+    let mut request_error = None;
     loop {
         let begun = tokio::select! {
             begun = begin(runner, &hands) => begun,
@@ -111,12 +132,14 @@ async fn own(
             Err(Begin::Error(error)) => return Err(error),
         };
         let drive = Drive::new(runner, Arc::clone(&hands), machine, tell);
+        let drive = drive.after(request_error.take());
         match drive.run(&mut stopping).await? {
             End::Stopped => return Ok(Own::Stopped),
             End::Fenced => return Ok(Own::Lost),
             End::Replay(position) => {
-                // Where the handler refuses, it goes on where it was.
-                replay(runner, &hands, position).await.ok();
+                // Where the handler refuses, it goes on where it was, and says so.
+                let replayed = replay(runner, &hands, position).await;
+                request_error = replayed.err().map(|error| describe(&error));
             }
         }
     }

@@ -149,6 +149,8 @@ impl Run {
         let give_up = [GiveUp::Stop, GiveUp::Park, GiveUp::Skip][random.below(3) as usize];
         let settings = Settings {
             batch_max: 1 + random.below(6) as usize,
+            batch_size_max: 1 + random.below(9) as usize,
+            queue_size_max: 1 + random.below(40) as usize,
             queue_max: 1 + random.below(12) as usize,
             parked_max: if random.once_in(4) { 2 } else { 1_000 },
             save_interval: Duration::from_millis(random.below(300)),
@@ -206,7 +208,9 @@ impl Run {
         let events: Vec<_> = self.world.log.range(after..).take(count).collect();
         for (position, key) in events {
             self.cursor = *position;
-            let item = Item { position: *position, key: Arc::clone(key), event: position.get() };
+            let size = position.get() as usize % 4;
+            let (position, key) = (*position, Arc::clone(key));
+            let item = Item { position, key, size, event: position.get() };
             self.machine.offer(item);
         }
         self.machine.reached(self.cursor);

@@ -7,6 +7,8 @@ use quipu_core::{
     ComponentRequest, ComponentState, EventStore, MemoryStore, Position, Query, SubscribeFrom,
 };
 
+use quipu_groups::RunError;
+
 use crate::sample::{Ledger, append, component, fill, parts, reported, runner};
 
 fn memory() -> Arc<dyn EventStore> {
@@ -126,4 +128,18 @@ async fn versions_of_a_component_run_side_by_side() {
     second.wait_for(last).await.unwrap();
 
     assert_eq!((old.count(), new.count()), (10, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_cannot_go_on_says_why() {
+    let (store, ledger) = (memory(), Arc::new(Ledger::default()));
+    let beyond = SubscribeFrom::After(Position::new(1_000));
+
+    let ended = runner(&store, &ledger).from(beyond).spawn().ended().await;
+
+    assert!(matches!(ended, Err(RunError::Keep(_))), "{ended:?}");
+    let status = reported(&*store).await;
+    assert_eq!(status.state, ComponentState::Stopped);
+    let error = status.last_error.unwrap();
+    assert!(error.contains("position 1000 is beyond the end of the log"), "{error}");
 }

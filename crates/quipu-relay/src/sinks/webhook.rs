@@ -192,7 +192,10 @@ fn escape(value: &str) -> String {
         if matches!(byte, 0x21..=0x7E) && !matches!(byte, b'"' | b'%') {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            escaped.push('%');
+            escaped.extend([byte >> 4, byte & 15].map(|digit| {
+                char::from(b"0123456789ABCDEF".get(usize::from(digit)).copied().unwrap_or(b'0'))
+            }));
         }
     }
     escaped
@@ -205,13 +208,12 @@ fn retry_after(answer: &Response<hyper::body::Incoming>) -> Option<Duration> {
 }
 
 fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_microsecond();
-            let micros = until.saturating_sub(now.as_micros());
-            Duration::from_micros(u64::try_from(micros).unwrap_or_default())
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_microsecond();
+        let micros = until.saturating_sub(now.as_micros());
+        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     };
     Some(wait.min(RETRY_AFTER_MAX))
 }
