@@ -5,6 +5,7 @@
 mod file;
 mod kill;
 mod relaying;
+mod suite;
 #[cfg(feature = "webhook")]
 mod webhook;
 mod writer;
