@@ -170,7 +170,8 @@ impl Runner {
     }
 
     /// The same saving a partition's checkpoints that often at most, every 250 ms by default. What
-    /// was handled since the last saving is handled again after a crash.
+    /// was handled since the last saving is handled again after a crash. With more than 16 partitions
+    /// each saves that much more rarely.
     #[must_use]
     pub fn save_interval(mut self, interval: Duration) -> Self {
         self.options.settings.save_interval = interval;

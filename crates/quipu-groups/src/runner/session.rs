@@ -21,6 +21,9 @@ use crate::slice::divide;
 /// How long to wait before something is tried again for which nobody else has a say.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The most partitions that save as often as they are told to.
+const CROWD: usize = 16;
+
 /// Runs until it is stopped or cannot go on.
 pub(super) async fn run(
     runner: &Runner,
@@ -158,6 +161,10 @@ async fn begin(runner: &Runner, hands: &Hands) -> Result<Machine<super::execute:
         match load(runner, hands).await {
             Ok((places, parked)) => {
                 let mut settings = options.settings;
+                // Each saving is a sync: many partitions save more rarely, not more often together.
+                let crowds = (partitions.len() / CROWD).max(1);
+                let crowds = u32::try_from(crowds).unwrap_or(u32::MAX);
+                settings.save_interval = settings.save_interval.saturating_mul(crowds);
                 let is_own = runner.handler.places().is_some();
                 settings.keeping = if is_own { Keeping::WithWork } else { Keeping::Apart };
                 let seed = hands.epoch ^ u64::from(std::process::id()) << 32;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use quipu_core::{EventStore, MemoryStore, Timestamp};
-use quipu_groups::{Phase, PlaceKeeper, StorePlaces};
+use quipu_core::{BoxFuture, ComponentKind, EventStore, MemoryStore, Timestamp};
+use quipu_groups::{HandleError, Handler, Phase, PlaceKeeper, Runner, StorePlaces, Work};
+use tokio::sync::watch;
 
 use crate::sample::{Ledger, append, fill, runner};
 
@@ -73,4 +74,50 @@ async fn a_runner_whose_epoch_is_stale_steps_down_before_its_lease_is_over() {
     running.wait_until(|it| it.phase == Phase::Waiting).await.unwrap();
 
     assert_eq!(places.load().await.unwrap(), saved, "the fenced one moved nothing");
+}
+
+/// Begins works and never ends them; counts those that are under way.
+struct Endless(watch::Sender<u32>);
+
+struct UnderWay<'a>(&'a watch::Sender<u32>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Handler for Endless {
+    fn handle<'a>(&'a self, _work: &'a Work) -> BoxFuture<'a, Result<(), HandleError>> {
+        Box::pin(async {
+            self.0.send_modify(|count| *count += 1);
+            let _under_way = UnderWay(&self.0);
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_work_under_way_is_dropped_when_the_lease_is_lost_or_the_runner_dropped() {
+    let micros = Arc::new(AtomicI64::new(0));
+    let clock = Arc::clone(&micros);
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::with_clock(Arc::new(move || {
+        Timestamp::from_micros(clock.load(Ordering::SeqCst))
+    })));
+    fill(&*store, 1, 1).await;
+    let endless = Arc::new(Endless(watch::Sender::new(0)));
+    let mut under_way = endless.0.subscribe();
+    let handler: Arc<dyn Handler> = endless.clone();
+    let runner = Runner::new(Arc::clone(&store), ComponentKind::Projection, "ledger", handler);
+    let ttl = Duration::from_secs(9);
+    let running = runner.lease_ttl(ttl).spawn();
+    under_way.wait_for(|count| *count == 1).await.unwrap();
+
+    micros.store(60_000_000, Ordering::SeqCst);
+    let lease = store.leases().acquire(NAME, "other", ttl).await.unwrap();
+    under_way.wait_for(|count| *count == 0).await.unwrap();
+    store.leases().release(&lease).await.unwrap();
+    under_way.wait_for(|count| *count == 1).await.unwrap();
+    drop(running);
+    under_way.wait_for(|count| *count == 0).await.unwrap();
 }

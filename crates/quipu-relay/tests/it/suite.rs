@@ -115,7 +115,7 @@ impl Sink for Broker {
                 let moved = state.advance(batch.epoch, &batch.moves);
                 moved.map_err(|_| SinkError::Fenced)?;
             }
-            let is_torn = self.fault == Fault::TearsTransactions && state.batches % 5 == 0;
+            let is_torn = self.fault == Fault::TearsTransactions && state.batches.is_multiple_of(5);
             let mut values: Vec<_> =
                 batch.messages.iter().map(|message| value(message, self.fault)).collect();
             match self.fault {
