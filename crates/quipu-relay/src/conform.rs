@@ -11,8 +11,8 @@ use quipu_core::{
 };
 use serde_json::Value;
 
-use crate::cloudevents::write_json;
-use crate::message::Message;
+use crate::cloud_event::CloudEvent;
+use crate::format::write_json;
 use crate::relay::Relay;
 use crate::sink::{Batch, Sink};
 
@@ -22,8 +22,8 @@ pub trait Destination: Send + Sync {
     /// one may be on its way out: wait for it.
     fn open(&self) -> BoxFuture<'_, Arc<dyn Sink>>;
 
-    /// Everything that has arrived, in the order of arrival where there is one, and of each key in any
-    /// case; each message as the JSON format of `CloudEvents` has it.
+    /// Everything that has arrived, in the order of arrival where there is one, and of each key in
+    /// any case; each cloud event as the JSON format of `CloudEvents` has it.
     fn delivered(&self) -> BoxFuture<'_, Vec<Value>>;
 }
 
@@ -33,17 +33,17 @@ pub trait Destination: Send + Sync {
 ///
 /// Where the sink does not do what it must.
 pub async fn all<D: Destination>(make: impl Fn() -> D) {
-    messages_arrive_in_order_with_all_they_say(&make()).await;
+    cloud_events_arrive_in_order_with_all_they_say(&make()).await;
     a_batch_that_comes_again_is_known_by_its_ids(&make()).await;
     what_was_published_is_there_after_opening_again(&make()).await;
     nothing_is_missing_or_overtaken_though_the_relay_crashes(&make()).await;
 }
 
-fn message(number: usize) -> Message {
-    Message {
+fn cloud_event(number: usize) -> CloudEvent {
+    CloudEvent {
         id: format!("id-{number}"),
         source: Some("urn:quipu:conform".to_owned()),
-        message_type: "com.example.sample".to_owned(),
+        event_type: "com.example.sample".to_owned(),
         subject: Some(format!("sample-{}", number % 2)),
         time: Some(Timestamp::from_micros(1_700_000_000_000_001)),
         data_content_type: Some("application/json".to_owned()),
@@ -54,61 +54,61 @@ fn message(number: usize) -> Message {
 }
 
 /// Messages of every shape that a log can hold.
-fn shapes() -> Vec<Message> {
-    let plain = message(0);
-    let octets = Message {
+fn shapes() -> Vec<CloudEvent> {
+    let plain = cloud_event(0);
+    let octets = CloudEvent {
         data: Some(Bytes::from_static(b"\0\xFF\r\n binary")),
         data_content_type: Some("application/octet-stream".to_owned()),
-        ..message(1)
+        ..cloud_event(1)
     };
-    let strange = Message {
+    let strange = CloudEvent {
         subject: Some("with \"quotes\", 100% ünïcode, 日本 and blanks".to_owned()),
-        ..message(2)
+        ..cloud_event(2)
     };
-    let lines = message(3).with_json("{\n  \"text\": \"two\\nlines\"\r\n}");
-    let large = message(4).with_json(format!("\"{}\"", "x".repeat(1 << 20)));
-    let none = Message { data: None, data_content_type: None, time: None, ..message(5) };
-    let traced = message(6)
+    let lines = cloud_event(3).with_json("{\n  \"text\": \"two\\nlines\"\r\n}");
+    let large = cloud_event(4).with_json(format!("\"{}\"", "x".repeat(1 << 20)));
+    let none = CloudEvent { data: None, data_content_type: None, time: None, ..cloud_event(5) };
+    let traced = cloud_event(6)
         .with_extension("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     vec![plain, octets, strange, lines, large, none, traced]
 }
 
-fn json(message: &Message) -> Value {
+fn json(cloud_event: &CloudEvent) -> Value {
     let mut line = Vec::new();
-    write_json(message, &mut line);
+    write_json(cloud_event, &mut line);
     serde_json::from_slice(&line).expect("what was written as JSON is JSON")
 }
 
-async fn publish(sink: &dyn Sink, messages: Vec<Message>) {
-    let batch = Batch { epoch: 1, messages, moves: Vec::new() };
+async fn publish(sink: &dyn Sink, cloud_events: Vec<CloudEvent>) {
+    let batch = Batch { epoch: 1, cloud_events, moves: Vec::new() };
     let published = sink.publish(&batch).await;
     assert!(published.is_ok(), "the sink takes a batch: {published:?}");
 }
 
-async fn messages_arrive_in_order_with_all_they_say(destination: &dyn Destination) {
+async fn cloud_events_arrive_in_order_with_all_they_say(destination: &dyn Destination) {
     let sink = destination.open().await;
 
     publish(&*sink, shapes()).await;
-    publish(&*sink, vec![message(7)]).await;
+    publish(&*sink, vec![cloud_event(7)]).await;
 
-    let expected: Vec<Value> = shapes().iter().chain([&message(7)]).map(json).collect();
+    let expected: Vec<Value> = shapes().iter().chain([&cloud_event(7)]).map(json).collect();
     let delivered = destination.delivered().await;
-    assert_eq!(delivered.len(), expected.len(), "every message arrives");
+    assert_eq!(delivered.len(), expected.len(), "every cloud event arrives");
     let sorted = |mut values: Vec<Value>| {
         // A stable sort: the order within a key stays.
         values.sort_by_key(|value| value["partitionkey"].to_string());
         values
     };
     for (delivered, expected) in sorted(delivered).into_iter().zip(sorted(expected)) {
-        assert_eq!(delivered, expected, "a message arrives as it is, in the order of its key");
+        assert_eq!(delivered, expected, "a cloud event arrives as it is, in the order of its key");
     }
 }
 
 async fn a_batch_that_comes_again_is_known_by_its_ids(destination: &dyn Destination) {
     let sink = destination.open().await;
 
-    publish(&*sink, vec![message(0), message(2)]).await;
-    publish(&*sink, vec![message(0), message(2), message(4)]).await;
+    publish(&*sink, vec![cloud_event(0), cloud_event(2)]).await;
+    publish(&*sink, vec![cloud_event(0), cloud_event(2), cloud_event(4)]).await;
 
     let delivered = destination.delivered().await;
     assert_eq!(first_times(&delivered, "sample-0"), ["id-0", "id-2", "id-4"]);
@@ -116,21 +116,21 @@ async fn a_batch_that_comes_again_is_known_by_its_ids(destination: &dyn Destinat
 
 async fn what_was_published_is_there_after_opening_again(destination: &dyn Destination) {
     let sink = destination.open().await;
-    publish(&*sink, vec![message(0), message(2)]).await;
+    publish(&*sink, vec![cloud_event(0), cloud_event(2)]).await;
     drop(sink);
 
     let sink = destination.open().await;
-    publish(&*sink, vec![message(4)]).await;
+    publish(&*sink, vec![cloud_event(4)]).await;
 
     let delivered = destination.delivered().await;
     assert_eq!(first_times(&delivered, "sample-0"), ["id-0", "id-2", "id-4"]);
 }
 
-/// The ids of a key's messages, in the order in which each arrived first.
+/// The ids of a key's cloud events, in the order in which each arrived first.
 fn first_times(delivered: &[Value], key: &str) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
-    for message in delivered.iter().filter(|message| message["partitionkey"] == key) {
-        let id = message["id"].as_str().unwrap_or_default();
+    for cloud_event in delivered.iter().filter(|cloud_event| cloud_event["partitionkey"] == key) {
+        let id = cloud_event["id"].as_str().unwrap_or_default();
         if !ids.iter().any(|seen| seen == id) {
             ids.push(id.to_owned());
         }

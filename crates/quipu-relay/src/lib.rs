@@ -1,14 +1,15 @@
 //! Publishes a log's events elsewhere: the log is the outbox.
 //!
-//! A [`Relay`] reads the events of any store that match a query, maps each to a [`Message`] (a
-//! `CloudEvents` 1.0 event) or keeps it private, and hands the messages to a [`Sink`]: in the order of
-//! the log within each key, and checkpointed only once the sink has acknowledged them. So nothing is
-//! lost and nothing overtakes; after a crash some messages come again, under the id they had.
+//! A [`Relay`] reads the events of any store that match a query, maps each to a [`CloudEvent`] (a
+//! `CloudEvents` 1.0 event) or keeps it private, and hands the cloud events to a [`Sink`]: in the
+//! order of the log within each key, and checkpointed only once the sink has acknowledged them. So
+//! nothing is lost and nothing overtakes; after a crash some cloud events come again, under the id
+//! they had.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use quipu_core::*;
-//! use quipu_relay::{FileSink, Message, Relay};
+//! use quipu_relay::{CloudEvent, FileSink, Relay};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,8 +23,8 @@
 //!     .query("type:OrderPaid".parse()?)
 //!     .map(|event| {
 //!         // What others see is decided here, and is less than what happened.
-//!         let message = Message::of(event).with_type("com.example.order.paid.v1");
-//!         Ok(Some(message.with_json(r#"{"paid":true}"#)))
+//!         let public = CloudEvent::of(event).with_type("com.example.order.paid.v1");
+//!         Ok(Some(public.with_json(r#"{"paid":true}"#)))
 //!     });
 //! let mut running = relay.spawn();
 //! running.wait_for(last.unwrap()).await?;
@@ -38,10 +39,10 @@
 //!
 //! It is not exactly once by itself: consumers drop what they have seen by its id, or by its
 //! `position`, which rises within each key. A sink that keeps checkpoints in the transaction of its
-//! messages ([`Sink::places`]) is.
+//! cloud events ([`Sink::places`]) is.
 
-mod cloudevents;
-mod message;
+mod cloud_event;
+mod format;
 mod relay;
 mod sink;
 mod sinks;
@@ -49,7 +50,7 @@ mod sinks;
 #[cfg(feature = "conform")]
 pub mod conform;
 
-pub use message::{Message, MessageError};
+pub use cloud_event::{CloudEvent, CloudEventError};
 pub use relay::{MapError, Relay};
 pub use sink::{Batch, Sink, SinkError};
 pub use sinks::{FileSink, WriterSink};

@@ -9,13 +9,13 @@ use quipu_core::{
 };
 use quipu_groups::{HandleError, Handler, OnError, Origin, PlaceKeeper, Runner, Running, Work};
 
-use crate::message::Message;
+use crate::cloud_event::CloudEvent;
 use crate::sink::{Batch, Sink, SinkError};
 
 /// Why an event could not be mapped, in the words of the mapping.
 pub type MapError = Box<dyn Error + Send + Sync>;
 
-type Mapping = dyn Fn(&RecordedEvent) -> Result<Option<Message>, MapError> + Send + Sync;
+type Mapping = dyn Fn(&RecordedEvent) -> Result<Option<CloudEvent>, MapError> + Send + Sync;
 type KeyOf = dyn Fn(EventRef<'_>) -> Option<Arc<str>> + Send + Sync;
 
 /// Publishes events of a log into a sink. See the crate.
@@ -25,13 +25,13 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay of every event, as it is, from the log's beginning. Its name is its identity: under it
-    /// are its lease, its checkpoints and its status.
+    /// A relay of every event, as it is, from the log's beginning. Its name is its identity: under
+    /// it are its lease, its checkpoints and its status.
     pub fn new(store: Arc<dyn EventStore>, name: &str, sink: Arc<dyn Sink>) -> Self {
         let publisher = Publisher {
             sink,
             source: format!("urn:uuid:{}", store.identity().log),
-            map: Box::new(|event| Ok(Some(Message::of(event)))),
+            map: Box::new(|event| Ok(Some(CloudEvent::of(event)))),
             key: Box::new(|event| {
                 let stream = event.stream();
                 (!stream.starts_with('$')).then(|| stream.into())
@@ -68,27 +68,28 @@ impl Relay {
         self.with_runner(move |runner| runner.partitions(count))
     }
 
-    /// The same relay with this answer to messages that are refused and events that are not mapped.
+    /// The same relay with this answer to cloud events that are refused and events that are not
+    /// mapped.
     #[must_use]
     pub fn on_error(self, on_error: OnError) -> Self {
         self.with_runner(move |runner| runner.on_error(on_error))
     }
 
-    /// The same relay with this `source` in messages that have none. By default it is the log's id, as
-    /// a URN.
+    /// The same relay with this `source` in cloud events that have none. By default it is the log's
+    /// id, as a URN.
     #[must_use]
     pub fn source(mut self, source: &str) -> Self {
         source.clone_into(&mut self.publisher.source);
         self
     }
 
-    /// The same relay publishing what `map` makes of an event; `None` is kept private. An error counts
-    /// against the event, as a refusal does.
+    /// The same relay publishing what `map` makes of an event; `None` is kept private. An error
+    /// counts against the event, as a refusal does.
     #[must_use]
-    pub fn map(
-        mut self,
-        map: impl Fn(&RecordedEvent) -> Result<Option<Message>, MapError> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn map<M>(mut self, map: M) -> Self
+    where
+        M: Fn(&RecordedEvent) -> Result<Option<CloudEvent>, MapError> + Send + Sync + 'static,
+    {
         self.publisher.map = Box::new(map);
         self
     }
@@ -123,30 +124,30 @@ struct Publisher {
     key: Box<KeyOf>,
 }
 
-/// A work's messages, as far as it could be mapped.
+/// A work's cloud events, as far as it could be mapped.
 struct Mapped {
-    messages: Vec<Message>,
-    /// For each message, which of the work's events it is of.
+    cloud_events: Vec<CloudEvent>,
+    /// For each cloud event, which of the work's events it is of.
     events: Vec<usize>,
     /// The event that could not be mapped, and why.
     error: Option<(usize, MapError)>,
 }
 
 impl Publisher {
-    fn map_event(&self, event: &RecordedEvent, key: &str) -> Result<Option<Message>, MapError> {
-        let Some(mut message) = (self.map)(event)? else { return Ok(None) };
-        message.source.get_or_insert_with(|| self.source.clone());
-        message.key.get_or_insert_with(|| key.to_owned());
-        message.check()?;
-        Ok(Some(message))
+    fn map_event(&self, event: &RecordedEvent, key: &str) -> Result<Option<CloudEvent>, MapError> {
+        let Some(mut cloud_event) = (self.map)(event)? else { return Ok(None) };
+        cloud_event.source.get_or_insert_with(|| self.source.clone());
+        cloud_event.key.get_or_insert_with(|| key.to_owned());
+        cloud_event.check()?;
+        Ok(Some(cloud_event))
     }
 
     fn map_all(&self, work: &Work) -> Mapped {
-        let mut mapped = Mapped { messages: Vec::new(), events: Vec::new(), error: None };
+        let mut mapped = Mapped { cloud_events: Vec::new(), events: Vec::new(), error: None };
         for (index, item) in work.events.iter().enumerate() {
             match self.map_event(&item.event, &item.key) {
-                Ok(Some(message)) => {
-                    mapped.messages.push(message);
+                Ok(Some(cloud_event)) => {
+                    mapped.cloud_events.push(cloud_event);
                     mapped.events.push(index);
                 }
                 Ok(None) => {}
@@ -160,30 +161,30 @@ impl Publisher {
     }
 
     async fn publish(&self, work: &Work) -> Result<(), HandleError> {
-        let Mapped { messages, events, error } = self.map_all(work);
+        let Mapped { cloud_events, events, error } = self.map_all(work);
         let is_transactional = self.sink.places().is_some();
         if let Some((index, source)) = error {
-            if is_transactional || messages.is_empty() {
+            if is_transactional || cloud_events.is_empty() {
                 let handled = if is_transactional { 0 } else { index };
                 return Err(HandleError::Failed { handled, source });
             }
             // What comes before it is published; then the failure is this event's alone.
-            self.hand_over(work, messages, &events).await?;
+            self.hand_over(work, cloud_events, &events).await?;
             return Err(HandleError::Failed { handled: index, source });
         }
-        if messages.is_empty() && !(is_transactional && work.origin == Origin::Log) {
+        if cloud_events.is_empty() && !(is_transactional && work.origin == Origin::Log) {
             return Ok(());
         }
-        self.hand_over(work, messages, &events).await
+        self.hand_over(work, cloud_events, &events).await
     }
 
     async fn hand_over(
         &self,
         work: &Work,
-        messages: Vec<Message>,
+        cloud_events: Vec<CloudEvent>,
         events: &[usize],
     ) -> Result<(), HandleError> {
-        let batch = Batch { epoch: work.epoch, messages, moves: work.moves.clone() };
+        let batch = Batch { epoch: work.epoch, cloud_events, moves: work.moves.clone() };
         // Events that were kept private do not hold back the ones around them.
         let handled = |published: usize| events.get(published).copied().unwrap_or_default();
         self.sink.publish(&batch).await.map_err(|error| match error {

@@ -10,14 +10,14 @@ pub use file::FileSink;
 pub use webhook::{WebhookError, WebhookMode, WebhookSink};
 pub use writer::WriterSink;
 
-use crate::cloudevents::write_json;
+use crate::format::write_json;
 use crate::sink::Batch;
 
 /// The batch as lines of JSON.
 fn lines(batch: &Batch) -> Vec<u8> {
     let mut lines = Vec::new();
-    for message in &batch.messages {
-        write_json(message, &mut lines);
+    for cloud_event in &batch.cloud_events {
+        write_json(cloud_event, &mut lines);
         lines.push(b'\n');
     }
     lines

@@ -10,10 +10,10 @@ use quipu_core::BoxFuture;
 use super::lines;
 use crate::sink::{Batch, Sink, SinkError};
 
-/// Appends each message to a file as a line of JSON, synced before it is acknowledged.
+/// Appends each cloud event to a file as a line of JSON, synced before it is acknowledged.
 ///
-/// A line that a crash tore is cut off when the file is opened; its message comes again. The file is
-/// locked while it is open, so that two relays never write to one.
+/// A line that a crash tore is cut off when the file is opened; its cloud event comes again. The
+/// file is locked while it is open, so that two relays never write to one.
 #[derive(Debug)]
 pub struct FileSink {
     /// Held from the first byte of a batch to its sync, so that batches do not mix.
@@ -23,8 +23,8 @@ pub struct FileSink {
 #[derive(Debug)]
 struct Lines {
     file: File,
-    /// Bytes that are complete lines and synced. What lies behind is cut off before it is written to
-    /// again: an attempt failed there.
+    /// Bytes that are complete lines and synced. What lies behind is cut off before it is written
+    /// to again: an attempt failed there.
     size: u64,
 }
 
@@ -91,7 +91,8 @@ impl Lines {
         }
         self.file.seek(SeekFrom::Start(self.size))?;
         self.file.write_all(lines)?;
-        // After a failed sync nothing is known of what was written: it is cut off and written again.
+        // After a failed sync nothing is known of what was written: it is cut off and written
+        // again.
         self.file.sync_data()?;
         self.size += lines.len() as u64;
         Ok(())

@@ -11,8 +11,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use quipu_core::{BoxFuture, Timestamp};
 
-use crate::cloudevents::{attributes, write_json};
-use crate::message::Message;
+use crate::cloud_event::CloudEvent;
+use crate::format::{attributes, write_json};
 use crate::sink::{Batch, Sink, SinkError};
 
 #[cfg(feature = "tls")]
@@ -20,21 +20,21 @@ type Connector = hyper_rustls::HttpsConnector<hyper_util::client::legacy::connec
 #[cfg(not(feature = "tls"))]
 type Connector = hyper_util::client::legacy::connect::HttpConnector;
 
-/// How a message is put into a request.
+/// How a cloud event is put into a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the specification has no other for one message")]
+#[expect(clippy::exhaustive_enums, reason = "the specification has no other for one cloud event")]
 pub enum WebhookMode {
     /// The data is the body, the attributes are headers: `ce-id`, `ce-type` and so on.
     #[default]
     Binary,
-    /// The body is the message as JSON: `application/cloudevents+json`.
+    /// The body is the cloud event as JSON: `application/cloudevents+json`.
     Structured,
 }
 
-/// Posts each message to a URL, one after the other; any answer of 2xx acknowledges it.
+/// Posts each cloud event to a URL, one after the other; any answer of 2xx acknowledges it.
 ///
-/// 5xx, 408, 425, 429 and everything that kept an answer from coming are tried again, not before what
-/// `Retry-After` asks for. Every other answer is a refusal.
+/// 5xx, 408, 425, 429 and everything that kept an answer from coming are tried again, not before
+/// what `Retry-After` asks for. Every other answer is a refusal.
 #[derive(Debug)]
 pub struct WebhookSink {
     client: Client<Connector, Full<Bytes>>,
@@ -105,7 +105,7 @@ impl WebhookSink {
 
     fn request(
         &self,
-        message: &Message,
+        cloud_event: &CloudEvent,
     ) -> Result<Request<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
         let mut headers = self.headers.clone();
         let body = match self.mode {
@@ -113,11 +113,11 @@ impl WebhookSink {
                 let json = HeaderValue::from_static("application/cloudevents+json; charset=utf-8");
                 headers.insert(CONTENT_TYPE, json);
                 let mut body = Vec::new();
-                write_json(message, &mut body);
+                write_json(cloud_event, &mut body);
                 body.into()
             }
             WebhookMode::Binary => {
-                for (name, value) in attributes(message) {
+                for (name, value) in attributes(cloud_event) {
                     if name == "datacontenttype" {
                         headers.insert(CONTENT_TYPE, value.parse()?);
                     } else {
@@ -125,7 +125,7 @@ impl WebhookSink {
                         headers.insert(name, escape(&value).parse()?);
                     }
                 }
-                message.data.clone().unwrap_or_default()
+                cloud_event.data.clone().unwrap_or_default()
             }
         };
         let mut request = Request::new(Full::new(body));
@@ -135,10 +135,11 @@ impl WebhookSink {
         Ok(request)
     }
 
-    /// Posts one message; `published` went before it.
-    async fn post(&self, message: &Message, published: usize) -> Result<(), SinkError> {
-        let request =
-            self.request(message).map_err(|source| SinkError::Rejected { published, source })?;
+    /// Posts one cloud event; `published` went before it.
+    async fn post(&self, cloud_event: &CloudEvent, published: usize) -> Result<(), SinkError> {
+        let request = self
+            .request(cloud_event)
+            .map_err(|source| SinkError::Rejected { published, source })?;
         let unavailable =
             |source, retry_after| SinkError::Unavailable { published, retry_after, source };
         let answer = tokio::time::timeout(self.timeout, self.client.request(request)).await;
@@ -221,8 +222,8 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 impl Sink for WebhookSink {
     fn publish<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
-            for (published, message) in batch.messages.iter().enumerate() {
-                self.post(message, published).await?;
+            for (published, cloud_event) in batch.cloud_events.iter().enumerate() {
+                self.post(cloud_event, published).await?;
             }
             Ok(())
         })
@@ -251,7 +252,7 @@ pub enum WebhookError {
         /// The header's name.
         name: String,
     },
-    /// The answer did not acknowledge the message.
+    /// The answer did not acknowledge the cloud event.
     #[error("the webhook answered {status}")]
     Answer {
         /// The answer's status.

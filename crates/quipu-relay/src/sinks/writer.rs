@@ -8,8 +8,8 @@ use quipu_core::BoxFuture;
 use super::lines;
 use crate::sink::{Batch, Sink, SinkError};
 
-/// Writes each message as a line of JSON, and takes it as published once the writer is flushed. What
-/// the other end does with it is not known, so that this is for looking on and for pipes.
+/// Writes each cloud event as a line of JSON, and takes it as published once the writer is flushed.
+/// What the other end does with it is not known, so that this is for looking on and for pipes.
 #[derive(Debug)]
 pub struct WriterSink<W> {
     /// Held while a batch is written, so that batches do not mix.

@@ -20,7 +20,7 @@ struct InFile(TempDir);
 
 impl InFile {
     fn path(&self) -> PathBuf {
-        self.0.path().join("messages.jsonl")
+        self.0.path().join("cloud_events.jsonl")
     }
 }
 
@@ -51,7 +51,7 @@ async fn a_file_does_what_every_sink_must() {
 #[test]
 fn a_torn_last_line_is_cut_off_wherever_the_line_before_ends() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("messages.jsonl");
+    let path = directory.path().join("cloud_events.jsonl");
     for (whole, torn) in [
         (String::new(), String::new()),
         (String::new(), "{\"id".to_owned()),
@@ -72,7 +72,7 @@ fn a_torn_last_line_is_cut_off_wherever_the_line_before_ends() {
 #[test]
 fn a_file_is_open_once() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("messages.jsonl");
+    let path = directory.path().join("cloud_events.jsonl");
     let first = FileSink::open(&path).unwrap();
 
     let second = FileSink::open(&path).unwrap_err();

@@ -23,7 +23,7 @@ const KILLS: u64 = 20;
 async fn append_and_relay(directory: &Path, rounds: u64, mut tell: impl FnMut()) {
     let options = OpenOptions::new().create(true).segment_size(256 << 10);
     let store: Arc<dyn EventStore> = Arc::new(options.open(directory.join("store")).unwrap());
-    let sink = Arc::new(FileSink::open(directory.join("messages.jsonl")).unwrap());
+    let sink = Arc::new(FileSink::open(directory.join("cloud_events.jsonl")).unwrap());
     let relay = Relay::new(Arc::clone(&store), "killed", sink)
         .partitions(NonZeroU16::new(3).unwrap())
         .with_runner(|runner| {
@@ -49,8 +49,8 @@ async fn append_and_relay(directory: &Path, rounds: u64, mut tell: impl FnMut())
     running.stop().await.unwrap();
 }
 
-/// Everything in the log is in the file, and each stream's events came in their order; what came twice
-/// is known by its id. Answers how many lines came again.
+/// Everything in the log is in the file, and each stream's events came in their order; what came
+/// twice is known by its id. Answers how many lines came again.
 async fn check(directory: &Path) -> usize {
     let options = OpenOptions::new().segment_size(256 << 10);
     let store = options.open(directory.join("store")).unwrap();
@@ -59,7 +59,7 @@ async fn check(directory: &Path) -> usize {
     for event in collect(read.unwrap().batches).await.unwrap() {
         log.entry(event.stream.to_string()).or_default().push(event.id.to_string());
     }
-    let lines = lines(&directory.join("messages.jsonl"));
+    let lines = lines(&directory.join("cloud_events.jsonl"));
     let mut published = BTreeMap::<String, Vec<String>>::new();
     for line in &lines {
         let ids = published.entry(line["subject"].as_str().unwrap().to_owned()).or_default();
@@ -103,7 +103,7 @@ async fn nothing_is_missing_or_overtaken_however_often_the_relay_is_killed() {
     append_and_relay(directory.path(), 1, || {}).await;
 
     let again = check(directory.path()).await;
-    println!("QUIPU_SEED={seed}: {again} messages came again after {KILLS} kills");
+    println!("QUIPU_SEED={seed}: {again} cloud events came again after {KILLS} kills");
 }
 
 /// Runs the child and kills it in the middle of the round after `rounds`.

@@ -7,21 +7,21 @@ use quipu_core::{
     StreamName,
 };
 use quipu_groups::OnError;
-use quipu_relay::{Batch, Message, Relay, Sink, SinkError};
+use quipu_relay::{Batch, CloudEvent, Relay, Sink, SinkError};
 
 #[derive(Default)]
 struct InMemory {
-    messages: Mutex<Vec<Message>>,
+    cloud_events: Mutex<Vec<CloudEvent>>,
     refused: Mutex<Option<String>>,
 }
 
 impl InMemory {
-    fn messages(&self) -> Vec<Message> {
-        self.messages.lock().unwrap().clone()
+    fn cloud_events(&self) -> Vec<CloudEvent> {
+        self.cloud_events.lock().unwrap().clone()
     }
 
     fn ids(&self) -> Vec<String> {
-        self.messages().into_iter().map(|message| message.subject.unwrap()).collect()
+        self.cloud_events().into_iter().map(|cloud_event| cloud_event.subject.unwrap()).collect()
     }
 }
 
@@ -29,11 +29,11 @@ impl Sink for InMemory {
     fn publish<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
             let refused = self.refused.lock().unwrap().clone();
-            for (published, message) in batch.messages.iter().enumerate() {
-                if refused.is_some() && message.subject == refused {
+            for (published, cloud_event) in batch.cloud_events.iter().enumerate() {
+                if refused.is_some() && cloud_event.subject == refused {
                     return Err(SinkError::Rejected { published, source: "refused".into() });
                 }
-                self.messages.lock().unwrap().push(message.clone());
+                self.cloud_events.lock().unwrap().push(cloud_event.clone());
             }
             Ok(())
         })
@@ -59,7 +59,7 @@ fn relay(store: &Arc<dyn EventStore>, sink: &Arc<InMemory>) -> Relay {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_says_where_it_comes_from_and_what_caused_it() {
+async fn a_cloud_event_says_where_it_comes_from_and_what_caused_it() {
     let (store, sink) = memory();
     let metadata = r#"{"$correlationId":"c","$causationId":"b","$actor":"ada","traceparent":"t"}"#;
     let event = counted().with_metadata(metadata);
@@ -69,13 +69,16 @@ async fn a_message_says_where_it_comes_from_and_what_caused_it() {
     let mut running = relay(&store, &sink).source("https://example.com/orders").spawn();
     running.wait_for(last).await.unwrap();
 
-    let message = &sink.messages()[0];
-    assert_eq!(message.id, id.to_string());
-    assert_eq!(message.source.as_deref(), Some("https://example.com/orders"));
-    assert_eq!(message.message_type, "Counted");
-    assert_eq!(message.key.as_deref(), Some("order-1"));
-    let extensions: Vec<_> =
-        message.extensions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let cloud_event = &sink.cloud_events()[0];
+    assert_eq!(cloud_event.id, id.to_string());
+    assert_eq!(cloud_event.source.as_deref(), Some("https://example.com/orders"));
+    assert_eq!(cloud_event.event_type, "Counted");
+    assert_eq!(cloud_event.key.as_deref(), Some("order-1"));
+    let extensions: Vec<_> = cloud_event
+        .extensions
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     let expected =
         [("causationid", "b"), ("correlationid", "c"), ("position", "1"), ("traceparent", "t")];
     assert_eq!(extensions, expected, "who did it stays inside");
@@ -90,7 +93,7 @@ async fn what_maps_to_nothing_stays_private_and_is_passed() {
 
     let relay = relay(&store, &sink).map(|event| {
         let is_public = event.position.get() % 3 == 0;
-        Ok(is_public.then(|| Message::of(event)))
+        Ok(is_public.then(|| CloudEvent::of(event)))
     });
     let mut running = relay.spawn();
     running.wait_for(Position::new(10)).await.unwrap();
@@ -103,7 +106,7 @@ async fn what_maps_to_nothing_stays_private_and_is_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_message_is_parked_and_the_others_go_out_once() {
+async fn a_refused_cloud_event_is_parked_and_the_others_go_out_once() {
     let (store, sink) = memory();
     *sink.refused.lock().unwrap() = Some("order-3".to_owned());
     for number in 0..10 {
@@ -111,10 +114,10 @@ async fn a_refused_message_is_parked_and_the_others_go_out_once() {
     }
 
     let on_error = OnError::retry(1).then_park();
-    // What is private lies between, so that messages and events are not counted alike.
+    // What is private lies between, so that cloud events and events are not counted alike.
     let relay = relay(&store, &sink)
         .on_error(on_error)
-        .map(|event| Ok((event.stream.as_str() != "order-1").then(|| Message::of(event))));
+        .map(|event| Ok((event.stream.as_str() != "order-1").then(|| CloudEvent::of(event))));
     let mut running = relay.spawn();
     let status = running.wait_until(|it| it.parked_count == 2).await.unwrap();
 
@@ -131,9 +134,9 @@ async fn an_event_that_cannot_be_mapped_stops_the_relay_with_its_place_and_cause
     }
 
     let relay = relay(&store, &sink).on_error(OnError::retry(1)).map(|event| {
-        let message = Message::of(event);
+        let cloud_event = CloudEvent::of(event);
         let is_bad = event.position.get() == 2;
-        Ok(Some(if is_bad { message.with_extension("Not-A-Name", "") } else { message }))
+        Ok(Some(if is_bad { cloud_event.with_extension("Not-A-Name", "") } else { cloud_event }))
     });
     let mut running = relay.spawn();
     let status = running.wait_until(|it| it.state == ComponentState::Stopped).await.unwrap();

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use quipu_core::{BoxFuture, Position};
 use quipu_groups::{KeepError, Move, PlaceKeeper, SlicePlace};
 use quipu_relay::conform::{self, Destination};
-use quipu_relay::{Batch, Message, Sink, SinkError};
+use quipu_relay::{Batch, CloudEvent, Sink, SinkError};
 use serde_json::{Value, json};
 
 /// What a sink of the tests does wrong, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Acknowledges the last message of a batch without keeping it.
+    /// Acknowledges the last cloud event of a batch without keeping it.
     LosesTheLast,
     /// Keeps a batch from its end.
     TurnsRound,
@@ -20,16 +20,16 @@ enum Fault {
     Forgets,
     /// Leaves an attribute out.
     LeavesOut,
-    /// Moves its checkpoints without keeping the messages' half of the transaction at times.
+    /// Moves its checkpoints without keeping the cloud events' half of the transaction at times.
     TearsTransactions,
-    /// Keeps messages and does not move its checkpoints with them.
+    /// Keeps cloud events and does not move its checkpoints with them.
     RepeatsItself,
 }
 
 /// Messages and checkpoints, always changed together, as in a broker with transactions.
 #[derive(Default)]
 struct State {
-    messages: Vec<Value>,
+    cloud_events: Vec<Value>,
     rows: Vec<SlicePlace>,
     epoch: u64,
     batches: u64,
@@ -69,31 +69,31 @@ fn broker(fault: Fault) -> Broker {
     Broker { fault, is_transactional, state: Arc::default() }
 }
 
-fn value(message: &Message, fault: Fault) -> Value {
+fn value(cloud_event: &CloudEvent, fault: Fault) -> Value {
     let mut value = json!({
         "specversion": "1.0",
-        "id": message.id,
-        "source": message.source,
-        "type": message.message_type,
+        "id": cloud_event.id,
+        "source": cloud_event.source,
+        "type": cloud_event.event_type,
     });
     let mut put = |name: &str, text: Option<&str>| {
         if let Some(text) = text {
             value[name] = text.into();
         }
     };
-    put("subject", message.subject.as_deref());
-    put("datacontenttype", message.data_content_type.as_deref());
-    put("partitionkey", message.key.as_deref());
-    put("time", message.time.and(Some("2023-11-14T22:13:20.000001Z")));
-    for (name, text) in &message.extensions {
+    put("subject", cloud_event.subject.as_deref());
+    put("datacontenttype", cloud_event.data_content_type.as_deref());
+    put("partitionkey", cloud_event.key.as_deref());
+    put("time", cloud_event.time.and(Some("2023-11-14T22:13:20.000001Z")));
+    for (name, text) in &cloud_event.extensions {
         put(name, Some(text));
     }
     if fault == Fault::LeavesOut {
         put("position", Some(""));
     }
-    if let Some(data) = &message.data {
+    if let Some(data) = &cloud_event.data {
         use base64::Engine as _;
-        let is_json = message.data_content_type.as_deref() == Some("application/json");
+        let is_json = cloud_event.data_content_type.as_deref() == Some("application/json");
         let (name, data) = if is_json {
             ("data", serde_json::from_slice(data).unwrap())
         } else {
@@ -116,15 +116,18 @@ impl Sink for Broker {
                 moved.map_err(|_| SinkError::Fenced)?;
             }
             let is_torn = self.fault == Fault::TearsTransactions && state.batches.is_multiple_of(5);
-            let mut values: Vec<_> =
-                batch.messages.iter().map(|message| value(message, self.fault)).collect();
+            let mut values: Vec<_> = batch
+                .cloud_events
+                .iter()
+                .map(|cloud_event| value(cloud_event, self.fault))
+                .collect();
             match self.fault {
                 Fault::LosesTheLast if values.len() > 1 => drop(values.pop()),
                 Fault::TurnsRound => values.reverse(),
                 _ if is_torn => values.clear(),
                 _ => {}
             }
-            state.messages.extend(values);
+            state.cloud_events.extend(values);
             Ok(())
         })
     }
@@ -177,14 +180,14 @@ impl PlaceKeeper for Broker {
 impl Destination for Broker {
     fn open(&self) -> BoxFuture<'_, Arc<dyn Sink>> {
         if self.fault == Fault::Forgets {
-            self.state.lock().unwrap().messages.clear();
+            self.state.lock().unwrap().cloud_events.clear();
         }
         let sink: Arc<dyn Sink> = Arc::new(self.clone());
         Box::pin(async move { sink })
     }
 
     fn delivered(&self) -> BoxFuture<'_, Vec<Value>> {
-        Box::pin(async { self.state.lock().unwrap().messages.clone() })
+        Box::pin(async { self.state.lock().unwrap().cloud_events.clone() })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quipu_core::{BoxFuture, ContentType};
 use quipu_relay::conform::{self, Destination};
-use quipu_relay::{Batch, Message, Sink, SinkError, WebhookMode, WebhookSink};
+use quipu_relay::{Batch, CloudEvent, Sink, SinkError, WebhookMode, WebhookSink};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,29 +138,29 @@ fn unescape(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The message of a request, as the JSON format has it.
-fn message_of(received: &Received) -> Value {
+/// The cloud event of a request, as the JSON format has it.
+fn cloud_event_of(received: &Received) -> Value {
     let content_type = received.header("content-type");
     if content_type.is_some_and(|it| it.starts_with("application/cloudevents+json")) {
         return serde_json::from_slice(&received.body).unwrap();
     }
-    let mut message = Map::new();
+    let mut cloud_event = Map::new();
     for (name, value) in &received.headers {
         if let Some(name) = name.strip_prefix("ce-") {
-            message.insert(name.to_owned(), unescape(value).into());
+            cloud_event.insert(name.to_owned(), unescape(value).into());
         }
     }
     if let Some(content_type) = content_type {
-        message.insert("datacontenttype".to_owned(), content_type.into());
+        cloud_event.insert("datacontenttype".to_owned(), content_type.into());
         if ContentType::new(content_type).unwrap().is_json() {
-            message.insert("data".to_owned(), serde_json::from_slice(&received.body).unwrap());
+            cloud_event.insert("data".to_owned(), serde_json::from_slice(&received.body).unwrap());
         } else {
             use base64::Engine as _;
             let data = base64::engine::general_purpose::STANDARD.encode(&received.body);
-            message.insert("data_base64".to_owned(), data.into());
+            cloud_event.insert("data_base64".to_owned(), data.into());
         }
     }
-    Value::Object(message)
+    Value::Object(cloud_event)
 }
 
 impl Destination for Server {
@@ -170,16 +170,16 @@ impl Destination for Server {
 
     fn delivered(&self) -> BoxFuture<'_, Vec<Value>> {
         let taken = self.received().into_iter().filter(|received| received.is_taken);
-        let messages = taken.map(|received| message_of(&received)).collect();
-        Box::pin(async move { messages })
+        let cloud_events = taken.map(|received| cloud_event_of(&received)).collect();
+        Box::pin(async move { cloud_events })
     }
 }
 
-fn message(id: &str) -> Message {
-    Message {
+fn cloud_event(id: &str) -> CloudEvent {
+    CloudEvent {
         id: id.to_owned(),
         source: Some("urn:test".to_owned()),
-        message_type: "Counted".to_owned(),
+        event_type: "Counted".to_owned(),
         subject: None,
         time: None,
         data_content_type: Some("application/json".to_owned()),
@@ -191,8 +191,8 @@ fn message(id: &str) -> Message {
 
 /// Publishes `a`, `b` and `c`.
 async fn publish_three(sink: &WebhookSink) -> Result<(), SinkError> {
-    let messages = ["a", "b", "c"].map(message).to_vec();
-    sink.publish(&Batch { epoch: 1, messages, moves: Vec::new() }).await
+    let cloud_events = ["a", "b", "c"].map(cloud_event).to_vec();
+    sink.publish(&Batch { epoch: 1, cloud_events, moves: Vec::new() }).await
 }
 
 fn unavailable(outcome: Result<(), SinkError>) -> (usize, Option<Duration>, String) {
@@ -264,7 +264,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_message_and_is_not_repeated() {
+async fn a_refusal_names_the_cloud_event_and_is_not_repeated() {
     for status in ["400 Bad Request", "410 Gone", "301 Moved\r\nlocation: /"] {
         let script = [Answer::Status("200 OK"), Answer::Status(status)];
         let server = Server::start(WebhookMode::Binary, script);

@@ -5,49 +5,49 @@ use base64::engine::general_purpose::STANDARD;
 use quipu_core::{ContentType, Timestamp};
 use serde_json::value::RawValue;
 
-use crate::message::Message;
+use crate::cloud_event::CloudEvent;
 
 /// A moment as RFC 3339 has it; `None` for one that it does not reach.
 pub(crate) fn rfc3339(time: Timestamp) -> Option<String> {
     jiff::Timestamp::from_microsecond(time.as_micros()).ok().map(|time| time.to_string())
 }
 
-/// The message's attributes with their names, without the data.
-pub(crate) fn attributes(message: &Message) -> Vec<(&str, String)> {
+/// The cloud event's attributes with their names, without the data.
+pub(crate) fn attributes(cloud_event: &CloudEvent) -> Vec<(&str, String)> {
     let mut attributes = vec![
         ("specversion", "1.0".to_owned()),
-        ("id", message.id.clone()),
-        ("source", message.source.clone().unwrap_or_default()),
-        ("type", message.message_type.clone()),
+        ("id", cloud_event.id.clone()),
+        ("source", cloud_event.source.clone().unwrap_or_default()),
+        ("type", cloud_event.event_type.clone()),
     ];
-    let time = message.time.and_then(rfc3339);
+    let time = cloud_event.time.and_then(rfc3339);
     let optional = [
-        ("subject", message.subject.clone()),
+        ("subject", cloud_event.subject.clone()),
         ("time", time),
-        ("datacontenttype", message.data_content_type.clone()),
-        ("partitionkey", message.key.clone()),
+        ("datacontenttype", cloud_event.data_content_type.clone()),
+        ("partitionkey", cloud_event.key.clone()),
     ];
     let present = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
     attributes.extend(present);
-    let extensions = message.extensions.iter();
+    let extensions = cloud_event.extensions.iter();
     attributes.extend(extensions.map(|(name, value)| (name.as_str(), value.clone())));
     attributes
 }
 
-/// Appends the message in one line of JSON, without its end.
+/// Appends the cloud event in one line of JSON, without its end.
 ///
 /// Data that is JSON is put there as it is, to the last digit; other data in base64.
-pub(crate) fn write_json(message: &Message, line: &mut Vec<u8>) {
+pub(crate) fn write_json(cloud_event: &CloudEvent, line: &mut Vec<u8>) {
     let mut separator = b'{';
-    for (name, value) in attributes(message) {
+    for (name, value) in attributes(cloud_event) {
         line.push(separator);
         separator = b',';
         write_text(name, line);
         line.push(b':');
         write_text(&value, line);
     }
-    if let Some(data) = &message.data {
-        let content_type = message.data_content_type.as_deref().unwrap_or("application/json");
+    if let Some(data) = &cloud_event.data {
+        let content_type = cloud_event.data_content_type.as_deref().unwrap_or("application/json");
         let is_json = ContentType::new(content_type).is_ok_and(|it| it.is_json());
         match serde_json::from_slice::<&RawValue>(data) {
             Ok(json) if is_json => {
@@ -77,11 +77,11 @@ mod tests {
     use bytes::Bytes;
     use std::collections::BTreeMap;
 
-    fn message(content_type: &str, data: &'static [u8]) -> Message {
-        Message {
+    fn cloud_event(content_type: &str, data: &'static [u8]) -> CloudEvent {
+        CloudEvent {
             id: "1".to_owned(),
             source: Some("urn:x".to_owned()),
-            message_type: "T".to_owned(),
+            event_type: "T".to_owned(),
             subject: None,
             time: Some(Timestamp::from_micros(1_500_000)),
             data_content_type: Some(content_type.to_owned()),
@@ -91,15 +91,15 @@ mod tests {
         }
     }
 
-    fn json(message: &Message) -> String {
+    fn json(cloud_event: &CloudEvent) -> String {
         let mut line = Vec::new();
-        write_json(message, &mut line);
+        write_json(cloud_event, &mut line);
         String::from_utf8(line).unwrap()
     }
 
     #[test]
     fn json_data_stays_as_it_is_but_for_line_ends() {
-        let text = json(&message("application/json", b"{\"a\":\n 1.10e400}"));
+        let text = json(&cloud_event("application/json", b"{\"a\":\n 1.10e400}"));
 
         assert_eq!(
             text,
@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn data_that_is_not_json_is_in_base64_whatever_it_says_it_is() {
-        let octets = json(&message("application/octet-stream", b"{}"));
-        let broken = json(&message("application/json", b"{\xFF"));
+        let octets = json(&cloud_event("application/octet-stream", b"{}"));
+        let broken = json(&cloud_event("application/json", b"{\xFF"));
 
         assert!(octets.ends_with(r#","data_base64":"e30="}"#), "{octets}");
         assert!(broken.ends_with(r#","data_base64":"e/8="}"#), "{broken}");

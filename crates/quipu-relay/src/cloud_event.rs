@@ -9,13 +9,13 @@ use serde_json::Value;
 /// A `CloudEvents` 1.0 event: what the world sees of an event of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "mappings build it field by field")]
-pub struct Message {
+pub struct CloudEvent {
     /// The event's id: the same one however often it is published.
     pub id: String,
     /// Who publishes it, a URI reference. The relay puts its own where there is none.
     pub source: Option<String>,
     /// What kind of fact it is.
-    pub message_type: String,
+    pub event_type: String,
     /// What it is about; by default the event's stream.
     pub subject: Option<String>,
     /// When it happened.
@@ -54,7 +54,7 @@ const ATTRIBUTES: [&str; 11] = [
     "database64",
 ];
 
-impl Message {
+impl CloudEvent {
     /// Everything of the event as it is in the log, with its position, correlation, causation and
     /// trace context as extensions.
     pub fn of(event: &RecordedEvent) -> Self {
@@ -76,7 +76,7 @@ impl Message {
         Self {
             id: event.id.to_string(),
             source: None,
-            message_type: event.event_type.to_string(),
+            event_type: event.event_type.to_string(),
             subject: Some(event.stream.to_string()),
             time: Some(event.recorded_at),
             data_content_type: data.is_some().then(|| event.content_type.to_string()),
@@ -86,28 +86,28 @@ impl Message {
         }
     }
 
-    /// The same message of this type.
+    /// The same cloud event of this type.
     #[must_use]
-    pub fn with_type(mut self, message_type: &str) -> Self {
-        message_type.clone_into(&mut self.message_type);
+    pub fn with_type(mut self, event_type: &str) -> Self {
+        event_type.clone_into(&mut self.event_type);
         self
     }
 
-    /// The same message about this.
+    /// The same cloud event about this.
     #[must_use]
     pub fn with_subject(mut self, subject: &str) -> Self {
         self.subject = Some(subject.to_owned());
         self
     }
 
-    /// The same message with this key.
+    /// The same cloud event with this key.
     #[must_use]
     pub fn with_key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
     }
 
-    /// The same message with this data, which is JSON.
+    /// The same cloud event with this data, which is JSON.
     #[must_use]
     pub fn with_json(mut self, data: impl Into<Bytes>) -> Self {
         self.data = Some(data.into());
@@ -115,50 +115,50 @@ impl Message {
         self
     }
 
-    /// The same message with one more attribute.
+    /// The same cloud event with one more attribute.
     #[must_use]
     pub fn with_extension(mut self, name: &str, value: &str) -> Self {
         self.extensions.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Checks what the specification demands of a message, and that no attribute breaks the headers
-    /// it may be sent in.
+    /// Checks what the specification demands of a cloud event, and that no attribute breaks the
+    /// headers it may be sent in.
     ///
     /// # Errors
     ///
-    /// See [`MessageError`]. The event's mapping is at fault.
-    pub fn check(&self) -> Result<(), MessageError> {
+    /// See [`CloudEventError`]. The event's mapping is at fault.
+    pub fn check(&self) -> Result<(), CloudEventError> {
         let source = self.source.as_deref();
-        let required = [("id", Some(&*self.id)), ("type", Some(&*self.message_type))];
+        let required = [("id", Some(&*self.id)), ("type", Some(&*self.event_type))];
         for (name, value) in required.into_iter().chain([("source", source)]) {
             if value.is_none_or(str::is_empty) {
-                return Err(MessageError::Empty { name });
+                return Err(CloudEventError::Empty { name });
             }
         }
         for name in self.extensions.keys() {
             let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
             let is_name = !name.is_empty() && name.bytes().all(is_plain);
             if !is_name || ATTRIBUTES.contains(&&**name) {
-                return Err(MessageError::ExtensionName { name: name.clone() });
+                return Err(CloudEventError::ExtensionName { name: name.clone() });
             }
         }
         let own = [&self.subject, &self.data_content_type, &self.key, &self.source];
         let texts = own.into_iter().flatten().chain(self.extensions.values());
-        let mut texts = texts.chain([&self.id, &self.message_type]);
+        let mut texts = texts.chain([&self.id, &self.event_type]);
         match texts.find(|text| text.chars().any(char::is_control)) {
-            Some(text) => Err(MessageError::ControlCharacter { text: text.clone() }),
+            Some(text) => Err(CloudEventError::ControlCharacter { text: text.clone() }),
             None => Ok(()),
         }
     }
 }
 
-/// Why a message cannot be published.
+/// Why a cloud event cannot be published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum MessageError {
-    /// An attribute that every message has is empty.
-    #[error("the message's {name} is empty")]
+pub enum CloudEventError {
+    /// An attribute that every cloud event has is empty.
+    #[error("the cloud event's {name} is empty")]
     Empty {
         /// The attribute.
         name: &'static str,
