@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quipu_core::{
-    ComponentRequest, ComponentState, EventStore, MemoryStore, Position, Query, SubscribeFrom,
+    BoxFuture, ComponentKind, ComponentRequest, ComponentState, EventStore, MemoryStore, Position,
+    Query, SubscribeFrom,
 };
-
-use quipu_groups::RunError;
+use quipu_groups::{HandleError, Handler, RunError, Runner, Work};
 
 use crate::sample::{Ledger, append, component, fill, parts, reported, runner};
 
@@ -142,4 +142,35 @@ async fn a_component_that_cannot_go_on_says_why() {
     assert_eq!(status.state, ComponentState::Stopped);
     let error = status.last_error.unwrap();
     assert!(error.contains("position 1000 is beyond the end of the log"), "{error}");
+}
+
+/// Waits to be promoted.
+struct Candidate(tokio::sync::watch::Sender<u64>);
+
+impl Handler for Candidate {
+    fn handle<'a>(&'a self, _work: &'a Work) -> BoxFuture<'a, Result<(), HandleError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn promote(&self, epoch: u64) -> BoxFuture<'_, Result<(), HandleError>> {
+        self.0.send_replace(epoch);
+        Box::pin(async { Err(HandleError::failed("not ready")) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_refused_shows_as_the_last_error() {
+    let (store, candidate) = (memory(), Arc::new(Candidate(tokio::sync::watch::Sender::new(0))));
+    let mut promoted = candidate.0.subscribe();
+    let handler: Arc<dyn Handler> = candidate.clone();
+    let runner = Runner::new(Arc::clone(&store), ComponentKind::Projection, "ledger", handler);
+    let mut running = runner.spawn();
+    running.wait_until(|it| it.state == ComponentState::Live).await.unwrap();
+
+    store.registry().request(&component(), ComponentRequest::Promote).await.unwrap();
+    promoted.wait_for(|epoch| *epoch == 1).await.unwrap();
+    let status = running.wait_until(|it| it.last_error.is_some()).await.unwrap();
+
+    assert!(status.last_error.unwrap().contains("not ready"));
+    assert_eq!(running.status().state, ComponentState::Live, "the work goes on");
 }
