@@ -4,14 +4,16 @@
 //! measure memory, before they do anything else.
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement; this one only counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use mimalloc::MiMalloc;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, counted.
+/// The allocator that the `quipu` binary has, counted.
 pub(crate) struct Counting;
 
 #[global_allocator]
@@ -68,7 +70,7 @@ unsafe impl GlobalAlloc for Counting {
             grow(layout.size());
         }
         // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -76,7 +78,7 @@ unsafe impl GlobalAlloc for Counting {
             grow(layout.size());
         }
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -85,7 +87,7 @@ unsafe impl GlobalAlloc for Counting {
             grow(size);
         }
         // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(old, layout, size) }
+        unsafe { MiMalloc.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
@@ -93,6 +95,6 @@ unsafe impl GlobalAlloc for Counting {
             shrink(layout.size());
         }
         // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(old, layout) }
+        unsafe { MiMalloc.dealloc(old, layout) }
     }
 }

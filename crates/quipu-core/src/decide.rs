@@ -29,7 +29,7 @@ use crate::query::Query;
 use crate::read::StreamState;
 
 use names::NameIndex;
-use plan::plan;
+use plan::{Outline, outline};
 use replay::{find_replay, replayed};
 pub use validate::validate;
 
@@ -94,6 +94,10 @@ pub trait LogState {
     /// The last place of the log.
     fn frontier(&self) -> Position;
 
+    /// These streams are about to be asked for. A store may use the time to fetch what it knows of
+    /// them.
+    fn expect(&mut self, _streams: &[&StreamName]) {}
+
     /// What is known of a stream. A metadata stream has no metadata of its own.
     ///
     /// # Errors
@@ -153,11 +157,31 @@ pub enum Decision {
 pub struct Plan {
     /// The streams written to, each with the revision of its next event.
     pub streams: Vec<(StreamName, Revision)>,
+    /// Events that revive streams, before the caller's own, each with the index of its stream. They
+    /// take positions but are not part of the answer.
+    pub before: Vec<(usize, NewEvent)>,
+    /// The append with the events that the caller asked for, as it was given.
+    pub append: Append,
+    /// By event of the append, the index of its stream.
+    pub stream_of: Vec<usize>,
+    /// Events like those before the caller's own, behind them.
+    pub after: Vec<(usize, NewEvent)>,
+}
+
+impl Plan {
     /// The events, each with the index of its stream.
-    pub events: Vec<(usize, NewEvent)>,
-    /// Which of the events the caller asked for. The others revive a stream; they take positions
-    /// but are not part of the answer.
-    pub own: Range<usize>,
+    pub fn events(&self) -> impl Iterator<Item = (usize, &NewEvent)> {
+        let own = self.append.events.iter().map(|(_, event)| event);
+        let own = self.stream_of.iter().copied().zip(own);
+        let [before, after] =
+            [&self.before, &self.after].map(|events| events.iter().map(|(at, event)| (*at, event)));
+        before.chain(own).chain(after)
+    }
+
+    /// Which of the events the caller asked for.
+    pub fn own(&self) -> Range<usize> {
+        self.before.len()..self.before.len() + self.append.events.len()
+    }
 }
 
 /// Decides a valid change.
@@ -213,16 +237,37 @@ fn system_event(id: EventId, event_type: &str, data: Bytes) -> NewEvent {
 }
 
 /// A stream that an append writes to.
-struct Target {
-    stream: StreamName,
+struct Target<'a> {
+    stream: &'a StreamName,
     expected: ExpectedRevision,
     facts: StreamFacts,
     /// The facts of the stream whose metadata this stream holds.
     base: Option<(StreamName, StreamFacts)>,
-    /// Which of the append's events go there.
-    events: Vec<usize>,
+    /// Which of the append's events go there: a range of [`Targets::order`].
+    events: Range<usize>,
     /// Whether it has ids of the append, although the append as a whole is not in the log.
     is_part_found: bool,
+}
+
+/// The streams that an append writes to, in the order in which it mentions them.
+struct Targets<'a> {
+    list: Vec<Target<'a>>,
+    /// By event, its target.
+    of_event: Vec<usize>,
+    /// The events by target: those of the first one, then those of the second one, ...
+    order: Vec<usize>,
+}
+
+impl Targets<'_> {
+    /// The append's events that go to a target, in their order.
+    fn events<'b>(
+        &self,
+        append: &'b Append,
+        target: &Target<'_>,
+    ) -> impl Iterator<Item = &'b NewEvent> {
+        let indexes = self.order.get(target.events.clone()).unwrap_or_default();
+        indexes.iter().filter_map(|index| append.events.get(*index)).map(|(_, event)| event)
+    }
 }
 
 fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision, S::Error> {
@@ -233,22 +278,25 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
             return Ok(Decision::Refuse(AppendError::Invalid(invalid)));
         }
     }
-    let mut targets = find_targets(state, &append)?;
-    let refused = targets.iter().any(Target::is_refused);
+    let mut mentioned: NameIndex<'_> =
+        append.expectations.iter().map(|(stream, _)| stream).collect();
+    let mut targets = find_targets(state, &append, &mut mentioned)?;
+    let refused = targets.list.iter().any(Target::is_refused);
     if !refused
-        && !targets.is_empty()
+        && !targets.list.is_empty()
         && let Some(appended) = find_replay(state, &append, &mut targets)?
     {
         return Ok(Decision::Answer(appended));
     }
-    let violations = find_violations(state, &append, &targets)?;
+    let violations = find_violations(state, &append, &targets, &mut mentioned)?;
     if !violations.is_empty() {
         return Ok(Decision::Refuse(AppendError::Conflict { violations }));
     }
-    if targets.is_empty() {
+    if targets.list.is_empty() {
         return Ok(Decision::Answer(Appended::default()));
     }
-    plan(state, append, &targets).map(Decision::Write)
+    let Outline { streams, before, stream_of, after } = outline(state, &append, targets)?;
+    Ok(Decision::Write(Plan { streams, before, append, stream_of, after }))
 }
 
 /// What is known of a stream, whichever it is: a metadata stream has no metadata of its own.
@@ -260,39 +308,65 @@ fn look_at<S: LogState>(state: &mut S, stream: &StreamName) -> Result<StreamFact
     Ok(facts)
 }
 
-fn find_targets<S: LogState>(state: &mut S, append: &Append) -> Result<Vec<Target>, S::Error> {
-    let mentioned: NameIndex<'_> = append.expectations.iter().map(|(stream, _)| stream).collect();
-    let mut targets: Vec<Target> = Vec::new();
-    let mut names = NameIndex::default();
-    for (index, (stream, _)) in append.events.iter().enumerate() {
-        let target = if let Some(target) = names.get(stream) {
-            target
-        } else {
-            let expected = mentioned.get(stream).and_then(|at| append.expectations.get(at));
-            let expected = expected.map_or(ExpectedRevision::Any, |(_, expected)| *expected);
-            targets.push(Target::new(state, stream, expected)?);
-            names.push(stream)
-        };
-        if let Some(target) = targets.get_mut(target) {
-            target.events.push(index);
-        }
+fn find_targets<'a, S: LogState>(
+    state: &mut S,
+    append: &'a Append,
+    mentioned: &mut NameIndex<'_>,
+) -> Result<Targets<'a>, S::Error> {
+    let mut names = NameIndex::with_room(append.events.len());
+    let place = |(stream, _): &'a (StreamName, NewEvent)| {
+        names.get(stream).unwrap_or_else(|| names.push(stream))
+    };
+    let of_event: Vec<usize> = append.events.iter().map(place).collect();
+    let streams = names.into_names();
+    let (order, ends) = group(&of_event, streams.len());
+    state.expect(&streams);
+    let mut list = Vec::with_capacity(streams.len());
+    let mut begin = 0;
+    for (stream, end) in streams.into_iter().zip(ends) {
+        let expected = mentioned.get(stream).and_then(|at| append.expectations.get(at));
+        let expected = expected.map_or(ExpectedRevision::Any, |(_, expected)| *expected);
+        list.push(Target::new(state, stream, expected, begin..end)?);
+        begin = end;
     }
-    Ok(targets)
+    Ok(Targets { list, of_event, order })
 }
 
-impl Target {
+/// Indexes by the group they are in, each group's in order, and where each group ends.
+fn group(group_of: &[usize], count: usize) -> (Vec<usize>, Vec<usize>) {
+    let mut ends = vec![0; count];
+    for group in group_of {
+        ends[*group] += 1;
+    }
+    let mut begin = 0;
+    for end in &mut ends {
+        // Where the group begins, for now: filling it moves this to where it ends.
+        begin += std::mem::replace(end, begin);
+    }
+    let mut order = vec![0; group_of.len()];
+    for (index, group) in group_of.iter().enumerate() {
+        order[ends[*group]] = index;
+        ends[*group] += 1;
+    }
+    (order, ends)
+}
+
+impl<'a> Target<'a> {
     fn new<S: LogState>(
         state: &mut S,
-        stream: &StreamName,
+        stream: &'a StreamName,
         expected: ExpectedRevision,
+        events: Range<usize>,
     ) -> Result<Self, S::Error> {
         let base = match stream.metadata_of() {
-            Some(base) => Some((base.clone(), look_at(state, &base)?)),
+            Some(base) => {
+                let facts = look_at(state, &base)?;
+                Some((base, facts))
+            }
             None => None,
         };
         let facts = look_at(state, stream)?;
-        let stream = stream.clone();
-        Ok(Self { stream, expected, facts, base, events: Vec::new(), is_part_found: false })
+        Ok(Self { stream, expected, facts, base, events, is_part_found: false })
     }
 
     /// Whether it is refused before anyone asks whether the append is a retry.
@@ -309,7 +383,7 @@ impl Target {
     fn revivable(&self) -> (&StreamName, &StreamFacts) {
         match &self.base {
             Some((base, facts)) => (base, facts),
-            None => (&self.stream, &self.facts),
+            None => (self.stream, &self.facts),
         }
     }
 
@@ -321,7 +395,7 @@ impl Target {
                 found: facts.state(),
             },
             _ => Violation::Stream {
-                stream: self.stream.clone(),
+                stream: StreamName::clone(self.stream),
                 expected: self.expected,
                 found: self.facts.state(),
             },
@@ -332,12 +406,13 @@ impl Target {
 fn find_violations<S: LogState>(
     state: &mut S,
     append: &Append,
-    targets: &[Target],
+    targets: &Targets<'_>,
+    mentioned: &mut NameIndex<'_>,
 ) -> Result<Vec<Violation>, S::Error> {
     let mut violations = Vec::new();
-    let names: NameIndex<'_> = targets.iter().map(|target| &target.stream).collect();
+    let mut names: NameIndex<'_> = targets.list.iter().map(|target| target.stream).collect();
     for (stream, expected) in &append.expectations {
-        if let Some(target) = names.get(stream).and_then(|index| targets.get(index)) {
+        if let Some(target) = names.get(stream).and_then(|index| targets.list.get(index)) {
             if target.is_part_found || !target.is_writable() || !target.facts.meets(*expected) {
                 violations.push(target.violation());
             }
@@ -353,14 +428,12 @@ fn find_violations<S: LogState>(
             }
         }
     }
-    let mentioned: NameIndex<'_> = append.expectations.iter().map(|(stream, _)| stream).collect();
-    for target in targets {
-        if mentioned.get(&target.stream).is_none()
-            && (target.is_part_found || !target.is_writable())
+    for target in &targets.list {
+        if mentioned.get(target.stream).is_none() && (target.is_part_found || !target.is_writable())
         {
             violations.push(target.violation());
         }
-        violations.extend(write_behind_tombstone(append, target));
+        violations.extend(write_behind_tombstone(append, targets, target));
     }
     for (index, condition) in append.conditions.iter().enumerate() {
         let after = condition.after.unwrap_or(Position::START);
@@ -372,11 +445,13 @@ fn find_violations<S: LogState>(
 }
 
 /// An append may carry a tombstone (an import does), but nothing behind it in its stream.
-fn write_behind_tombstone(append: &Append, target: &Target) -> Option<Violation> {
-    let is_tombstone = |index: &usize| {
-        append.events.get(*index).is_some_and(|(_, event)| event.event_type == TOMBSTONE_TYPE)
-    };
-    let place = target.events.iter().position(is_tombstone)?;
+fn write_behind_tombstone(
+    append: &Append,
+    targets: &Targets<'_>,
+    target: &Target<'_>,
+) -> Option<Violation> {
+    let place =
+        targets.events(append, target).position(|event| event.event_type == TOMBSTONE_TYPE)?;
     (place + 1 < target.events.len()).then(|| Violation::Stream {
         stream: target.stream.clone(),
         expected: target.expected,

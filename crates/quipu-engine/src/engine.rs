@@ -24,7 +24,7 @@ use crate::options::{OpenError, OpenOptions};
 use crate::reader::storage;
 use crate::space::Space;
 use crate::subscription::LogSubscription;
-use crate::writer::{Answered, Arrival, Queue, Reply, Request, Writer};
+use crate::writer::{Answered, Arrival, Prepared, Queue, Reply, Request, Writer};
 
 /// How long after the last change the durable floor is written to the manifest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -169,13 +169,18 @@ impl Engine {
     fn request(&self, change: Change) -> Result<(Request, Answered), AppendError> {
         let now = self.log().io.now();
         validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
-        let size = match &change {
-            Change::Append(append) => append.size(),
-            Change::SetMetadata { metadata, .. } => metadata.len(),
-            Change::Delete { .. } | Change::Tombstone { .. } => 0,
+        let (prepared, size) = match &change {
+            Change::Append(append) => {
+                let events = append.events.iter().map(|(stream, event)| (stream, event));
+                let prepared = Prepared::new(&*self.log().io, self.log().hasher, events);
+                let size = append.size() + prepared.size();
+                (Some(prepared), size)
+            }
+            Change::SetMetadata { metadata, .. } => (None, metadata.len()),
+            Change::Delete { .. } | Change::Tombstone { .. } => (None, 0),
         };
         let (reply, answered) = Reply::new();
-        Ok((Request { change, size, reply }, answered))
+        Ok((Request { change, prepared, size, reply }, answered))
     }
 
     pub(crate) fn beside(&self) -> &Beside {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::error::DiskError;
 use crate::format::watermark::{WATERMARK_SIZE, WatermarkMark};
-use crate::index::{Origin, Run, RunHeader};
+use crate::index::{Entries, Origin, Run, RunHeader};
 use crate::io::File;
 use crate::log::{Log, keys_of};
 use crate::manifest::{Found, ManifestFile};
@@ -173,21 +173,17 @@ impl State {
         batch: &Batch<'_>,
     ) -> Result<(), DiskError> {
         let mut offsets = Vec::with_capacity(batch.header.count as usize);
-        let mut keys = Vec::new();
-        let mut entries = Vec::with_capacity(offsets.capacity());
+        let mut entries = Entries::default();
         for record in batch.records() {
             let corrupt = |reason| DiskError::corrupt(&segment.path, self.place.offset, reason);
             let (offset, record) = record.map_err(corrupt)?;
-            let id = keys_of(log.hasher, &record, &mut keys);
+            entries.push(|keys| keys_of(log.hasher, &record, keys));
             offsets.push(offset);
-            entries.push((keys.clone(), id));
         }
         // From here on nothing fails, so that index and place never part. Where the writer's runs
         // were taken over, they may have the events already.
         let known = log.index.next_position().saturating_sub(self.place.position);
-        for (keys, id) in entries.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
-            log.index.push(keys, *id);
-        }
+        log.index.push(entries.all().skip(usize::try_from(known).unwrap_or(usize::MAX)));
         let is_new = segment.end() == 0;
         self.place = batch.next();
         segment.publish(self.place.offset, offsets);
@@ -304,8 +300,8 @@ fn take_over(log: &Log) -> Result<(), DiskError> {
         };
         runs.push(run);
     }
-    log.index.adopt(runs, |position, keys| {
-        log.with_record(position, |record| keys_of(log.hasher, &record, keys))
+    log.index.adopt(runs, |position, entries| {
+        log.with_record(position, |record| entries.push(|keys| keys_of(log.hasher, &record, keys)))
     })
 }
 

@@ -73,10 +73,10 @@ fn look_at_record(bytes: &[u8]) {
         revision: record.revision(),
         recorded_at: record.recorded_at(),
         flags: record.flags(),
-        salt: record.salt(),
     };
     let mut again = Vec::new();
-    record::encode(&mut again, SEED, &place, stream.as_str(), &event);
+    record::encode(&mut again, stream.as_str(), &event, record.salt());
+    record::place(&mut again, SEED, &place);
     let other = Record::decode(&again, SEED, POSITION).expect("an encoded record is one");
     assert_eq!(other.id(), record.id());
     assert_eq!(other.revision(), record.revision());

@@ -20,6 +20,7 @@
 
 mod adopt;
 mod cursor;
+mod entries;
 mod error;
 mod key;
 mod list;
@@ -28,6 +29,7 @@ mod node;
 mod reader;
 mod run;
 mod seal;
+mod slots;
 mod source;
 mod tail;
 mod verify;
@@ -43,6 +45,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use quipu_core::StreamName;
 
 pub(crate) use self::cursor::Cursor;
+pub(crate) use self::entries::{Entries, Part};
 pub(crate) use self::error::IndexError;
 pub(crate) use self::key::{IdKey, Key, KeyHasher};
 pub(crate) use self::merge::plan_merge;
@@ -110,20 +113,24 @@ impl Index {
         tail.first() + u64::from(tail.event_count())
     }
 
-    /// Adds the next event of the log and returns its position. A tail that this makes full is
-    /// frozen. Only the writer calls this.
-    pub(crate) fn push(&self, keys: &[Key], id: IdKey) -> u64 {
-        let position = {
-            let sources = self.snapshot();
-            let tail = active(&sources);
-            let position = tail.push(keys, id);
-            if position - tail.first() + 1 < u64::from(self.run_event_count) {
-                return position;
+    /// Adds the next events of the log. Tails that this makes full are frozen. Only the writer
+    /// calls this.
+    pub(crate) fn push(&self, events: Part<'_>) {
+        let mut rest = events;
+        while rest.count() > 0 {
+            let is_full = {
+                let sources = self.snapshot();
+                let mut tail = active(&sources).write();
+                let room = self.run_event_count - tail.event_count();
+                let (now, later) = rest.split_at(rest.count().min(room as usize));
+                tail.push(now);
+                rest = later;
+                tail.event_count() == self.run_event_count
+            };
+            if is_full {
+                self.freeze();
             }
-            position
-        };
-        self.freeze();
-        position
+        }
     }
 
     /// Begins another tail.

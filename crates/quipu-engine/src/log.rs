@@ -126,9 +126,8 @@ impl Log {
     }
 }
 
-/// The keys that an event is indexed under.
+/// Adds the keys that an event is indexed under, and answers that of its id.
 pub(crate) fn keys_of(hasher: KeyHasher, record: &Record<'_>, keys: &mut Vec<Key>) -> IdKey {
-    keys.clear();
     if record.is_stub() {
         return crate::format::commitment::Stub::decode(record).map_or(IdKey::new(0), |stub| {
             keys.extend(stub.keys.into_iter().map(Key::new));

@@ -98,6 +98,10 @@ pub(crate) fn metadata(
     hasher: KeyHasher,
     stream: &StreamName,
 ) -> Result<Option<(StreamMetadata, Revision)>, DiskError> {
+    // Most streams have none, and this is asked of every new one.
+    if !reader.has(hasher.metadata_stream(stream.as_str()))? {
+        return Ok(None);
+    }
     find_last(records, reader, hasher, &stream.metadata_stream(), |record| {
         (record.event_type() == METADATA_TYPE)
             .then(|| (StreamMetadata::parse(record.data()), Revision::new(record.revision())))
@@ -114,6 +118,9 @@ fn find_last<T>(
     look: impl Fn(&Record<'_>) -> Option<T>,
 ) -> Result<Option<T>, DiskError> {
     let key = hasher.stream(stream.as_str());
+    if !reader.has(key)? {
+        return Ok(None);
+    }
     let mut cursor = reader.cursor(key, u64::MAX, Direction::Backward);
     while let Some(position) = cursor.next()? {
         let found = records.with_record(position, |record| {

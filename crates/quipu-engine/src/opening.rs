@@ -15,7 +15,7 @@ use crate::error::DiskError;
 use crate::follower::Follower;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
-use crate::index::{Index, Key, Origin, Run, RunHeader};
+use crate::index::{Entries, Index, Key, Origin, Run, RunHeader};
 use crate::io::{File, Io, Lock};
 use crate::layout::Layout;
 use crate::log::{Log, keys_of};
@@ -368,6 +368,9 @@ fn remove_strays(io: &Arc<dyn Io>, directory: &Path, runs: &[Arc<Run>]) -> Resul
     Ok(())
 }
 
+/// Events that are indexed together at the start.
+const INDEXED_AT_ONCE: usize = 1_024;
+
 /// Indexes the events that are in no run. How many there were.
 fn index_rest(
     log: &Log,
@@ -380,13 +383,18 @@ fn index_rest(
     let count = (last + 1).saturating_sub(first);
     let survivors = find_survivors(log, first, last)?;
     let name_at = |position| name_at(log, &survivors, position);
-    let mut keys = Vec::new();
+    let mut entries = Entries::default();
     for position in first..=last {
-        let id =
-            segments.with_record(position, |record| keys_of(log.hasher, &record, &mut keys))?;
-        log.index.push(&keys, id);
-        if access == Access::Write && log.index.frozen_count() > 0 {
-            seal_with(log, name_at)?;
+        segments.with_record(position, |record| {
+            entries.push(|keys| keys_of(log.hasher, &record, keys))
+        })?;
+        if entries.count() < INDEXED_AT_ONCE && position < last {
+            continue;
+        }
+        log.index.push(entries.all());
+        entries.clear();
+        if access == Access::Write {
+            while log.index.frozen_count() > 0 && seal_with(log, name_at)? {}
             progress(Progress::new(position + 1 - first, count, "events"));
         }
     }
@@ -406,6 +414,7 @@ fn find_survivors(log: &Log, first: u64, last: u64) -> Result<HashMap<Key, u64>,
     };
     let mut keys = Vec::new();
     for position in first.max(begin)..=last {
+        keys.clear();
         segments.with_record(position, |record| {
             keys_of(log.hasher, &record, &mut keys);
             let Some(stream) = keys.first() else { return };

@@ -3,9 +3,9 @@
 //! Requests go through five steps, a group at a time:
 //!
 //! 1. **decide** each against the log and what the group has staged before it;
-//! 2. **stage** its records in the batch, and its keys in the index, behind the watermark where
-//!    nobody sees them;
-//! 3. **write** the batch into space that was filled with zeros before, and **sync**, once;
+//! 2. **stage** its records in the batch;
+//! 3. **write** the batch into space that was filled with zeros before, put its keys in the index,
+//!    behind the watermark where nobody sees them, and **sync**, once;
 //! 4. **publish**: the segment, the watermark file, the watermark;
 //! 5. **answer** the callers.
 //!
@@ -17,6 +17,7 @@
 //! - At most one sync of the log is under way, so a valid batch proves all before it durable.
 
 mod facts;
+mod prepared;
 mod queue;
 mod stage;
 
@@ -37,12 +38,16 @@ use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
 
 use facts::FactsCache;
+pub(crate) use prepared::Prepared;
 use queue::Leftovers;
 pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request};
 use stage::Stage;
 
 /// The most bytes of one batch, unless a single append is larger: 8 MiB.
 const BATCH_SIZE_MAX: u64 = 8 << 20;
+
+/// From so many bytes of a batch on, the disk begins to write while they are indexed: 16 KiB.
+const WRITE_EARLY_SIZE: usize = 16 << 10;
 
 type Answer = Result<Appended, AppendError>;
 
@@ -107,17 +112,17 @@ impl Writer {
 
     /// Makes the changes asked for, as one group, and answers all of them.
     pub(crate) fn commit(&mut self, requests: impl IntoIterator<Item = Request>) {
-        for Request { change, reply, .. } in requests {
+        for Request { change, prepared, reply, .. } in requests {
             if let Err(error) = self.check_health() {
-                reply.send(Err(error), Leftovers::new());
+                reply.send(Err(error), Leftovers::default());
                 continue;
             }
-            let answer = self.consider(change);
+            let answer = self.consider(change, prepared);
             // Whatever was decided may rest on events that are staged and not yet durable, so
             // nobody hears of it before they are.
             let (answer, leftovers) = match answer {
                 Ok((appended, leftovers)) => (Ok(appended), leftovers),
-                Err(error) => (Err(error), Leftovers::new()),
+                Err(error) => (Err(error), Leftovers::default()),
             };
             self.waiting.push((reply, answer, leftovers));
         }
@@ -154,7 +159,11 @@ impl Writer {
     }
 
     /// Decides a change and stages its events.
-    fn consider(&mut self, change: Change) -> Result<(Appended, Leftovers), AppendError> {
+    fn consider(
+        &mut self,
+        change: Change,
+        prepared: Option<Prepared>,
+    ) -> Result<(Appended, Leftovers), AppendError> {
         let now = self.log.io.now();
         let priority = match &change {
             Change::Append(_) => Priority::Ordinary,
@@ -170,13 +179,15 @@ impl Writer {
         };
         let decision = decide(self, change).map_err(|error| AppendError::Storage(error.into()))?;
         let plan = match decision {
-            Decision::Answer(appended) => return Ok((appended, Leftovers::new())),
+            Decision::Answer(appended) => return Ok((appended, Leftovers::default())),
             Decision::Refuse(error) => return Err(error),
             Decision::Write(plan) => plan,
         };
-        self.make_room(stage::size_of(&plan) as u64, priority)?;
+        let prepared = self.prepare(&plan, prepared);
+        let size: usize = prepared.iter().map(Prepared::size).sum();
+        self.make_room(size as u64, priority)?;
         let now = now.as_micros().max(self.last_recorded_at);
-        Ok(self.stage_plan(plan, Timestamp::from_micros(now)))
+        Ok(self.stage_plan(plan, prepared, Timestamp::from_micros(now)))
     }
 
     /// Makes sure that `size` more bytes of records can be staged and will find space on disk.
@@ -272,9 +283,16 @@ impl Writer {
 
         let early = self.log.io.has_bug(SeededBug::ExposeBeforeDurable);
         if early {
+            self.index_staged();
             self.publish(&segment, &sealed, is_new);
         }
-        self.write_durably(&segment, &sealed, offset)?;
+        self.write(&segment, &sealed, offset)?;
+        if sealed.bytes().len() >= WRITE_EARLY_SIZE {
+            segment.file.begin_sync(offset..offset + sealed.bytes().len() as u64);
+        }
+        // The disk is at work meanwhile.
+        self.index_staged();
+        self.sync(&segment)?;
         if !early {
             self.publish(&segment, &sealed, is_new);
         }
@@ -283,8 +301,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch and syncs it. An error is final.
-    fn write_durably(
+    /// Writes a batch. An error is final.
+    fn write(
         &self,
         segment: &Segment,
         sealed: &stage::Sealed,
@@ -301,10 +319,15 @@ impl Writer {
         let path = &segment.path;
         match segment.file.write_at(sealed.bytes(), offset) {
             Err(error) if !io.has_bug(SeededBug::IgnoreWriteError) => {
-                return Err(DiskError::io("write", path)(error));
+                Err(DiskError::io("write", path)(error))
             }
-            _ => {}
+            _ => Ok(()),
         }
+    }
+
+    /// Makes a batch durable that was written. An error is final.
+    fn sync(&self, segment: &Segment) -> Result<(), DiskError> {
+        let (io, path) = (&self.log.io, &segment.path);
         if io.has_bug(SeededBug::SkipSyncBeforeAnswer) {
             return Ok(());
         }

@@ -11,31 +11,27 @@ use crate::name::StreamName;
 use crate::place::Revision;
 use crate::read::StreamState;
 
-use super::{LogState, Plan, Target, look_at, system_event};
+use super::{LogState, Target, Targets, look_at, system_event};
 
-pub(super) fn plan<S: LogState>(
+/// The parts of a [`Plan`](super::Plan) beside the append itself.
+pub(super) struct Outline {
+    pub(super) streams: Vec<(StreamName, Revision)>,
+    pub(super) before: Vec<(usize, NewEvent)>,
+    pub(super) stream_of: Vec<usize>,
+    pub(super) after: Vec<(usize, NewEvent)>,
+}
+
+pub(super) fn outline<S: LogState>(
     state: &mut S,
-    append: Append,
-    targets: &[Target],
-) -> Result<Plan, S::Error> {
-    let (before, after) = find_revivals(&append, targets);
+    append: &Append,
+    targets: Targets<'_>,
+) -> Result<Outline, S::Error> {
+    let (before, after) = find_revivals(append, &targets);
     let mut streams: Vec<(StreamName, Revision)> =
-        targets.iter().map(|target| (target.stream.clone(), target.facts.next())).collect();
-    let mut stream_of = vec![0; append.events.len()];
-    for (index, target) in targets.iter().enumerate() {
-        for event in &target.events {
-            if let Some(stream) = stream_of.get_mut(*event) {
-                *stream = index;
-            }
-        }
-    }
+        targets.list.iter().map(|target| (target.stream.clone(), target.facts.next())).collect();
     let before = place_revivals(state, &mut streams, before)?;
     let after = place_revivals(state, &mut streams, after)?;
-    let own = before.len()..before.len() + append.events.len();
-    let mut events = before;
-    events.extend(stream_of.into_iter().zip(append.events.into_iter().map(|(_, event)| event)));
-    events.extend(after);
-    Ok(Plan { streams, events, own })
+    Ok(Outline { streams, before, stream_of: targets.of_event, after })
 }
 
 fn place_revivals<S: LogState>(
@@ -67,11 +63,11 @@ type StreamEvents = Vec<(StreamName, NewEvent)>;
 /// The metadata events that revive the soft-deleted streams an append touches: before its events,
 /// or behind them where it brings metadata of its own, so that the latest metadata always says
 /// what is hidden. At most one for each stream.
-fn find_revivals(append: &Append, targets: &[Target]) -> (StreamEvents, StreamEvents) {
+fn find_revivals(append: &Append, targets: &Targets<'_>) -> (StreamEvents, StreamEvents) {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let is_deleted =
-        |target: &&Target| matches!(target.revivable().1.state(), StreamState::Deleted { .. });
-    let mut deleted = targets.iter().filter(is_deleted).peekable();
+        |target: &&Target<'_>| matches!(target.revivable().1.state(), StreamState::Deleted { .. });
+    let mut deleted = targets.list.iter().filter(is_deleted).peekable();
     if deleted.peek().is_none() {
         return (before, after);
     }
@@ -95,7 +91,7 @@ fn find_revivals(append: &Append, targets: &[Target]) -> (StreamEvents, StreamEv
                     after.push(revival(metadata_stream, &metadata, first, last));
                 }
             }
-            None if target.base.is_some() || is_only_tombstone(append, target) => {}
+            None if target.base.is_some() || targets.events(append, target).all(is_tombstone) => {}
             None => {
                 let metadata = facts.metadata.clone().unwrap_or_default();
                 before.push(revival(metadata_stream, &metadata, first, append.events.first()));
@@ -123,8 +119,6 @@ fn revival(
     (metadata_stream, event)
 }
 
-fn is_only_tombstone(append: &Append, target: &Target) -> bool {
-    target.events.iter().all(|index| {
-        append.events.get(*index).is_some_and(|(_, event)| event.event_type == TOMBSTONE_TYPE)
-    })
+fn is_tombstone(event: &NewEvent) -> bool {
+    event.event_type == TOMBSTONE_TYPE
 }

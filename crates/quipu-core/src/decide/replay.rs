@@ -6,7 +6,7 @@ use crate::metadata::StreamMetadata;
 use crate::name::StreamName;
 use crate::place::{Position, Revision};
 
-use super::{LogState, Target};
+use super::{LogState, Target, Targets};
 
 enum Found {
     All(Vec<(Position, Revision)>),
@@ -18,20 +18,21 @@ enum Found {
 pub(super) fn find_replay<S: LogState>(
     state: &mut S,
     append: &Append,
-    targets: &mut [Target],
+    targets: &mut Targets<'_>,
 ) -> Result<Option<Appended>, S::Error> {
-    let only_target = targets.len() == 1;
+    let only_target = targets.list.len() == 1;
     let mut places = Vec::new();
     let mut is_whole = true;
-    for target in targets.iter_mut() {
-        let ids: Vec<EventId> =
-            target.events.iter().filter_map(|i| append.events.get(*i)).map(|(_, e)| e.id).collect();
-        let found = find_ids(state, target, &ids, only_target)?;
+    for index in 0..targets.list.len() {
+        let target = &targets.list[index];
+        let ids = || targets.events(append, target).map(|event| event.id).collect();
+        let found = find_ids(state, target, ids, only_target)?;
+        let target = &mut targets.list[index];
         target.is_part_found = !matches!(found, Found::None);
         if let Found::All(own) = found
             && let (Some(first), Some(last)) = (own.iter().min(), own.last())
         {
-            places.push((target.stream.clone(), first.0, last.0, last.1));
+            places.push((StreamName::clone(target.stream), first.0, last.0, last.1));
         } else {
             is_whole = false;
         }
@@ -42,31 +43,32 @@ pub(super) fn find_replay<S: LogState>(
 /// Looks the ids of an append to one stream up, where they would be had it succeeded before.
 fn find_ids<S: LogState>(
     state: &mut S,
-    target: &Target,
-    ids: &[EventId],
+    target: &Target<'_>,
+    ids: impl FnOnce() -> Vec<EventId>,
     only_target: bool,
 ) -> Result<Found, S::Error> {
     let Some(last) = target.facts.last else { return Ok(Found::None) };
     match target.expected {
         ExpectedRevision::Exactly(revision) if revision < last => {
-            compare_ids(state, &target.stream, revision.next(), ids)
+            compare_ids(state, target.stream, revision.next(), &ids())
         }
         // "The current revision" always appends, and no append to a tombstoned stream was written.
         ExpectedRevision::Exactly(_) | ExpectedRevision::Tombstoned => Ok(Found::None),
         ExpectedRevision::NoStream => {
-            let found = compare_ids(state, &target.stream, Revision::FIRST, ids)?;
+            let ids = ids();
+            let found = compare_ids(state, target.stream, Revision::FIRST, &ids)?;
             // "No stream" also holds on a soft-deleted stream, whose next events then begin where
             // the revived stream does.
             let revived = target.facts.metadata.as_ref().and_then(StreamMetadata::truncate_before);
             match (found, revived) {
                 (Found::None, Some(first)) if first <= last.get() => {
-                    compare_ids(state, &target.stream, Revision::new(first), ids)
+                    compare_ids(state, target.stream, Revision::new(first), &ids)
                 }
                 (found, _) => Ok(found),
             }
         }
         ExpectedRevision::Any | ExpectedRevision::StreamExists | ExpectedRevision::Deleted => {
-            look_ids_up(state, &target.stream, ids, only_target)
+            look_ids_up(state, target.stream, &ids(), only_target)
         }
     }
 }

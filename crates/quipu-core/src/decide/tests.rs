@@ -102,7 +102,7 @@ fn an_append_to_the_most_streams_is_decided_quickly() {
 #[test]
 fn names_are_found_before_and_after_they_are_hashed() {
     let names: Vec<StreamName> = (0..20).map(|number| name(&format!("n-{number}"))).collect();
-    let mut index = NameIndex::default();
+    let mut index = NameIndex::with_room(names.len());
 
     for (place, own) in names.iter().enumerate() {
         assert_eq!(index.get(own), None);

@@ -87,7 +87,7 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
     if total > limits::APPEND_SIZE_MAX {
         return Err(InvalidAppend::TooLarge { size: total, size_max: limits::APPEND_SIZE_MAX });
     }
-    let mut mentioned = NameIndex::default();
+    let mut mentioned = NameIndex::with_room(append.expectations.len());
     for (stream, _) in &append.expectations {
         if mentioned.get(stream).is_some() {
             return Err(InvalidAppend::TwoExpectations { stream: stream.clone() });

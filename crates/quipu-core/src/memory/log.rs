@@ -119,16 +119,17 @@ impl Log {
     }
 
     pub(super) fn write(&mut self, plan: Plan) -> Appended {
-        let Plan { mut streams, events, own } = plan;
+        let own = plan.own();
+        let mut streams = plan.streams.clone();
         let mut appended = Appended::default();
         let mut order = Vec::new();
         let mut last_of = HashMap::new();
-        for (place, (stream, event)) in events.into_iter().enumerate() {
+        for (place, (stream, event)) in plan.events().enumerate() {
             let (name, next) = streams.get_mut(stream).expect("a plan's events name its streams");
             let (name, revision) = (name.clone(), *next);
             *next = revision.next();
             let was_clamped = event.recorded_at.is_some_and(|at| at < self.last_time());
-            let position = self.push(name.clone(), revision, event);
+            let position = self.push(name.clone(), revision, event.clone());
             if own.contains(&place) {
                 appended.first.get_or_insert(position);
                 appended.last = Some(position);

@@ -27,24 +27,17 @@ pub(crate) mod flag {
 /// An optional field whose kind has this bit must be understood by whoever reads the record.
 const CRITICAL: u8 = 0x80;
 
-/// What a record holds beside the event.
+/// What a record says of its event's place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordPlace {
     pub(crate) position: u64,
     pub(crate) revision: u64,
     pub(crate) recorded_at: i64,
     pub(crate) flags: u16,
-    pub(crate) salt: [u8; 16],
 }
 
-/// Appends the record of `event` to `buffer`.
-pub(crate) fn encode(
-    buffer: &mut Vec<u8>,
-    seed: u32,
-    place: &RecordPlace,
-    stream: &str,
-    event: &NewEvent,
-) {
+/// Appends the record of `event` to `buffer`, all but its place.
+pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent, salt: [u8; 16]) {
     let start = buffer.len();
     let content_type = match event.content_type.as_str() {
         "application/json" => "",
@@ -60,17 +53,14 @@ pub(crate) fn encode(
         + event.data.len();
     let mut head = [0; RECORD_HEADER_SIZE];
     head[0..4].copy_from_slice(&narrow_u32(size).to_le_bytes());
-    head[8..10].copy_from_slice(&place.flags.to_le_bytes());
     head[10..12].copy_from_slice(&narrow_u16(stream.len()).to_le_bytes());
     head[12] = narrow_u8(event.event_type.as_str().len());
     head[13] = narrow_u8(content_type.len());
     head[14..16].copy_from_slice(&narrow_u16(tags_size).to_le_bytes());
     head[16..20].copy_from_slice(&narrow_u32(event.metadata.len()).to_le_bytes());
     head[20..24].copy_from_slice(&narrow_u32(event.data.len()).to_le_bytes());
-    head[28..36].copy_from_slice(&place.revision.to_le_bytes());
-    head[36..44].copy_from_slice(&place.recorded_at.to_le_bytes());
     head[44..60].copy_from_slice(event.id.as_bytes());
-    head[60..76].copy_from_slice(&place.salt);
+    head[60..76].copy_from_slice(&salt);
     buffer.reserve(size);
     buffer.extend_from_slice(&head);
     buffer.extend_from_slice(stream.as_bytes());
@@ -83,7 +73,14 @@ pub(crate) fn encode(
     buffer.extend_from_slice(&event.metadata);
     buffer.extend_from_slice(&event.data);
     debug_assert_eq!(buffer.len() - start, size, "the size was computed from the same parts");
-    seal(&mut buffer[start..], seed, place.position);
+}
+
+/// Puts an encoded record in its place, which makes it complete.
+pub(crate) fn place(record: &mut [u8], seed: u32, place: &RecordPlace) {
+    record[8..10].copy_from_slice(&place.flags.to_le_bytes());
+    record[28..36].copy_from_slice(&place.revision.to_le_bytes());
+    record[36..44].copy_from_slice(&place.recorded_at.to_le_bytes());
+    seal(record, seed, place.position);
 }
 
 /// Bytes of the record of `event`.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Index;
+use super::entries::Entries;
 use super::error::IndexError;
-use super::key::{IdKey, Key};
 use super::run::Run;
 use super::source::{SharedTail, Sources};
 use super::tail::Tail;
@@ -13,8 +13,7 @@ impl Index {
     /// Uses `runs`, oldest first and each beginning where the one before ends, in place of the runs
     /// there are and of the tails they cover. Where they go further than what was pushed, the
     /// next push is of the position after them.
-    /// `keys_at` says under which keys the event at a position is, for a tail that is covered in
-    /// part. Only the thread that pushes calls this.
+    /// `keys_at` adds the event at a position, for a tail that is covered in part. Only the thread that pushes calls this.
     ///
     /// Runs that cover less than those there are change nothing.
     ///
@@ -25,7 +24,7 @@ impl Index {
     pub(crate) fn adopt<E: From<IndexError>>(
         &self,
         runs: Vec<Arc<Run>>,
-        mut keys_at: impl FnMut(u64, &mut Vec<Key>) -> Result<IdKey, E>,
+        mut keys_at: impl FnMut(u64, &mut Entries) -> Result<(), E>,
     ) -> Result<(), E> {
         let own = Sources::clone(&self.snapshot());
         let mut next = own.runs.first().map_or(own.tails_first(), |run| run.name().first);
@@ -42,17 +41,17 @@ impl Index {
             return Ok(());
         }
         let mut tails = Vec::new();
-        let mut keys = Vec::new();
         for (index, tail) in own.tails.iter().enumerate() {
             let tail_end = own.tails.get(index + 1).map_or(end, SharedTail::first);
             if tail.first() >= next {
                 tails.push(tail.clone());
             } else if tail_end > next {
-                let mut rest = Tail::new(next);
+                let mut events = Entries::default();
                 for position in next..tail_end {
-                    let id = keys_at(position, &mut keys)?;
-                    rest.push(&keys, id);
+                    keys_at(position, &mut events)?;
                 }
+                let mut rest = Tail::new(next);
+                rest.push(events.all());
                 tails.push(SharedTail::new(rest));
             }
         }

@@ -53,6 +53,8 @@ enum Kind {
 
 /// Most names are shorter, and are hashed from the stack in one go.
 const SHORT_SIZE_MAX: usize = 256;
+/// Nearly all are shorter than this, and less of the stack has to be made zero.
+const SHORTER_SIZE_MAX: usize = 64;
 
 /// Turns names into keys, with the seed of one store.
 ///
@@ -76,6 +78,11 @@ impl KeyHasher {
     /// The key of the events of a stream.
     pub(crate) fn stream(self, name: &str) -> Key {
         Key(self.hash(Kind::Stream, &[], name))
+    }
+
+    /// The key of the events that hold the metadata of a stream.
+    pub(crate) fn metadata_stream(self, name: &str) -> Key {
+        Key(self.hash(Kind::Stream, b"$$", name))
     }
 
     /// The key of the events whose stream has this category.
@@ -103,7 +110,7 @@ impl KeyHasher {
         IdKey(self.hash(Kind::Id, id.as_bytes(), stream))
     }
 
-    /// Puts all keys of one event in `keys`, in place of what is there.
+    /// Puts all keys of one event behind those in `keys`.
     pub(crate) fn event_keys<'a>(
         self,
         keys: &mut Vec<Key>,
@@ -112,14 +119,25 @@ impl KeyHasher {
         event_type: &str,
         tags: impl IntoIterator<Item = &'a str>,
     ) {
-        keys.clear();
+        self.name_keys(keys, stream, event_type, tags);
+        if revision == Revision::FIRST {
+            keys.push(self.stream_names());
+        }
+    }
+
+    /// Puts the keys of an event that do not depend on its revision behind those in `keys`; that of
+    /// its stream is the first one.
+    pub(crate) fn name_keys<'a>(
+        self,
+        keys: &mut Vec<Key>,
+        stream: &str,
+        event_type: &str,
+        tags: impl IntoIterator<Item = &'a str>,
+    ) {
         keys.push(self.stream(stream));
         keys.push(self.category(category(stream)));
         keys.push(self.event_type(event_type));
         keys.extend(tags.into_iter().map(|tag| self.tag(tag)));
-        if revision == Revision::FIRST {
-            keys.push(self.stream_names());
-        }
     }
 
     /// What an item of a query wants, as keys. The keys that few events have come first: where one
@@ -151,7 +169,15 @@ impl KeyHasher {
             hasher.update(name.as_bytes());
             return hasher.digest();
         }
-        let mut short = [0; SHORT_SIZE_MAX];
+        if size > SHORTER_SIZE_MAX {
+            return self.hash_on_stack::<SHORT_SIZE_MAX>(kind, id, name);
+        }
+        self.hash_on_stack::<SHORTER_SIZE_MAX>(kind, id, name)
+    }
+
+    fn hash_on_stack<const SIZE_MAX: usize>(self, kind: Kind, id: &[u8], name: &str) -> u64 {
+        let size = 1 + id.len() + name.len();
+        let mut short = [0; SIZE_MAX];
         short[0] = kind as u8;
         short[1..=id.len()].copy_from_slice(id);
         short[1 + id.len()..size].copy_from_slice(name.as_bytes());
@@ -195,7 +221,8 @@ mod tests {
     fn a_long_name_is_hashed_like_a_short_one() {
         let hasher = KeyHasher::new(3);
 
-        for size in SHORT_SIZE_MAX - 3..SHORT_SIZE_MAX + 3 {
+        let borders = [SHORTER_SIZE_MAX, SHORT_SIZE_MAX];
+        for size in borders.into_iter().flat_map(|border| border - 3..border + 3) {
             let name = "n".repeat(size);
             let mut bytes = vec![Kind::Tag as u8];
             bytes.extend_from_slice(name.as_bytes());
@@ -209,6 +236,7 @@ mod tests {
         let hasher = KeyHasher::new(0x5eed);
 
         assert_eq!(hasher.stream("order-1").get(), xxh3_64_with_seed(b"\x01order-1", 0x5eed));
+        assert_eq!(hasher.metadata_stream("order-1"), hasher.stream("$$order-1"));
         assert_eq!(hasher.stream_names().get(), xxh3_64_with_seed(b"\x05", 0x5eed));
         let id = EventId::from_bytes(*b"0123456789abcdef");
         assert_eq!(

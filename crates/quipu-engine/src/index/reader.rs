@@ -43,6 +43,17 @@ impl Reader {
         self.upto
     }
 
+    /// Whether any position may have a key, whatever position the reader goes up to. Much cheaper
+    /// than a cursor where none has.
+    pub(crate) fn has(&self, key: Key) -> Result<bool> {
+        for index in (0..self.sources.count()).rev() {
+            if self.sources.get(index).map_or(Ok(false), |source| source.has(key))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// How many positions have a key.
     pub(crate) fn count(&self, key: Key) -> Result<u64> {
         let mut count = 0;

@@ -1,7 +1,7 @@
 //! Sources: what a snapshot of the index is made of, runs and tails alike.
 
 use std::ops::Range;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::error::Result;
 use super::key::{IdKey, Key};
@@ -11,8 +11,8 @@ use crate::format::run::postings::GROUP_COUNT;
 
 /// A tail that one thread adds to while others read.
 ///
-/// The lock guards the tail's maps for as long as it takes to add one event or to copy one chunk
-/// of positions; nobody does I/O or takes another lock under it.
+/// The lock guards the tail's tables for as long as it takes to add some events or to copy one
+/// chunk of positions; nobody does I/O or takes another lock under it.
 #[derive(Clone, Debug)]
 pub(super) struct SharedTail {
     first: u64,
@@ -32,9 +32,8 @@ impl SharedTail {
         self.tail.read().expect("nothing panics while it holds a tail's lock")
     }
 
-    pub(super) fn push(&self, keys: &[Key], id: IdKey) -> u64 {
-        let mut tail = self.tail.write().expect("nothing panics while it holds a tail's lock");
-        tail.push(keys, id)
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Tail> {
+        self.tail.write().expect("nothing panics while it holds a tail's lock")
     }
 }
 
@@ -116,6 +115,14 @@ impl Source<'_> {
         match self {
             Self::Run(run) => run.name().first,
             Self::Tail(tail) => tail.first(),
+        }
+    }
+
+    /// Whether any position has a key.
+    pub(super) fn has(self, key: Key) -> Result<bool> {
+        match self {
+            Self::Run(run) => Ok(run.find(key)?.is_some()),
+            Self::Tail(tail) => Ok(!tail.read().postings(key).is_empty()),
         }
     }
 

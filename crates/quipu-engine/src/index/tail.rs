@@ -1,48 +1,56 @@
 //! The tail: the index of a run in the making, in memory.
 //!
-//! Its size on the heap matters more than anything but the speed of [`Tail::push`], which runs in
-//! the writer's thread: up to three positions of a key are kept beside the key itself, and ids are
-//! kept by position with a table of 32-bit places over them.
+//! [`Tail::push`] runs in the writer's thread, and what it costs is waiting for memory: every key
+//! of every event is somewhere else. So tables are small and flat, up to three positions of a key
+//! are kept beside the key itself, and events are added by the batch: first all places that they go
+//! to are fetched, which the processor does for many keys at once, then they are changed.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 
+use super::entries::Part;
 use super::key::{IdKey, Key};
+use super::slots::Slots;
+use super::source::to_count;
 
 /// The index of consecutive events, growing at its end.
 ///
 /// It tells places apart by their **local position**: 0 for the tail's first event.
 pub(crate) struct Tail {
     first: u64,
-    postings: HashMap<u64, Postings, BuildHasherDefault<IdentityHasher>>,
+    postings: KeyTable,
     ids: IdTable,
 }
 
 impl Tail {
     /// An empty tail whose first event will have the position `first`.
     pub(crate) fn new(first: u64) -> Self {
-        Self { first, postings: HashMap::default(), ids: IdTable::default() }
+        Self { first, postings: KeyTable::default(), ids: IdTable::default() }
     }
 
     /// The empty tail that follows this one, with room for as much as this one has: it is likely
     /// to need it, and then the writer is spared the pauses in which a table grows.
     pub(crate) fn successor(&self) -> Self {
-        let hasher = BuildHasherDefault::default();
         Self {
             first: self.first + u64::from(self.event_count()),
-            postings: HashMap::with_capacity_and_hasher(self.key_count(), hasher),
+            postings: KeyTable::with_room(self.key_count()),
             ids: IdTable::with_room(self.ids.hashes.len()),
         }
     }
 
-    /// Adds the next event and returns its position. A key that is given twice counts once.
-    pub(crate) fn push(&mut self, keys: &[Key], id: IdKey) -> u64 {
-        let local = self.ids.push(id);
-        for key in keys {
-            self.postings.entry(key.get()).or_insert(Postings::EMPTY).push(local);
+    /// Adds the next events. A key that one of them has twice counts once.
+    pub(crate) fn push(&mut self, events: Part<'_>) {
+        let mut guesses = Vec::with_capacity(LOOKAHEAD);
+        for chunk in events.chunks(LOOKAHEAD) {
+            self.ids.fetch(chunk);
+            self.postings.guess(chunk.keys(), &mut guesses);
+            let mut guesses = guesses.iter();
+            for (id, keys) in chunk.iter() {
+                let local = self.ids.push(id);
+                for (key, guess) in keys.iter().zip(guesses.by_ref()) {
+                    self.postings.of(key.get(), *guess).push(local);
+                }
+            }
         }
-        self.first + u64::from(local)
     }
 
     /// The position of the first event, the one that will be it in an empty tail.
@@ -62,7 +70,7 @@ impl Tail {
 
     /// The local positions that have a key, rising.
     pub(crate) fn postings(&self, key: Key) -> &[u32] {
-        self.postings.get(&key.get()).map_or(&[], Postings::as_slice)
+        self.postings.get(key.get()).map_or(&[], Postings::as_slice)
     }
 
     /// The last local position that has this id.
@@ -80,7 +88,7 @@ impl Tail {
         let mut keys: Vec<_> = self
             .postings
             .iter()
-            .map(|(hash, postings)| (Key::new(*hash), postings.as_slice()))
+            .map(|(hash, postings)| (Key::new(hash), postings.as_slice()))
             .collect();
         keys.sort_unstable_by_key(|(key, _)| *key);
         keys
@@ -146,11 +154,73 @@ impl Postings {
         }
     }
 
+    fn last(&self) -> Option<u32> {
+        self.as_slice().last().copied()
+    }
+
     fn as_slice(&self) -> &[u32] {
         match self {
             Self::Few { count, locals } => &locals[..usize::from(*count)],
             Self::Many(locals) => locals,
         }
+    }
+}
+
+/// Keys that are looked up before any of them is added.
+const LOOKAHEAD: usize = 128;
+
+/// The keys and their positions.
+#[derive(Default)]
+struct KeyTable {
+    keys: Vec<(u64, Postings)>,
+    slots: Slots,
+}
+
+impl KeyTable {
+    fn with_room(count: usize) -> Self {
+        Self { keys: Vec::with_capacity(count), slots: Slots::with_room(count) }
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u64, &Postings)> {
+        self.keys.iter().map(|(hash, postings)| (*hash, postings))
+    }
+
+    fn get(&self, hash: u64) -> Option<&Postings> {
+        let place = self.slots.find(hash, |place| self.keys[place as usize].0 == hash)?;
+        Some(&self.keys[place as usize].1)
+    }
+
+    /// Where keys most likely are, and in passing has all memory fetched that they will need. Each
+    /// step is taken for all keys before the next, so that none waits for another.
+    fn guess(&self, keys: &[Key], guesses: &mut Vec<Option<u32>>) {
+        guesses.clear();
+        guesses.extend(keys.iter().map(|key| self.slots.guess(key.get())));
+        for (key, guess) in keys.iter().zip(guesses.iter_mut()) {
+            *guess = guess.filter(|place| self.keys[*place as usize].0 == key.get());
+        }
+        let last = |place: &u32| self.keys[*place as usize].1.last();
+        std::hint::black_box(guesses.iter().flatten().filter_map(last).fold(0, u32::wrapping_add));
+    }
+
+    /// The positions of a key that may be where it was guessed to be.
+    fn of(&mut self, hash: u64, guess: Option<u32>) -> &mut Postings {
+        let place = guess.unwrap_or_else(|| self.find_or_add(hash));
+        &mut self.keys[place as usize].1
+    }
+
+    fn find_or_add(&mut self, hash: u64) -> u32 {
+        let count = to_count(self.keys.len());
+        self.slots.reserve(count, |place| self.keys[place as usize].0);
+        let slot = self.slots.slot(hash, |place| self.keys[place as usize].0 == hash);
+        self.slots.place(slot).unwrap_or_else(|| {
+            self.keys.push((hash, Postings::EMPTY));
+            self.slots.set(slot, hash, count);
+            count
+        })
     }
 }
 
@@ -162,90 +232,52 @@ struct IdTable {
     hashes: Vec<u64>,
     /// By local position: 1 + the local position before it that has the same id, or 0.
     previous: Vec<u32>,
-    /// An open-addressing table, at most half full, of 1 + the last local position of an id, or 0.
-    slots: Vec<u32>,
+    /// From an id's hash to the last local position that has it.
+    slots: Slots,
 }
 
 impl IdTable {
-    const SLOT_COUNT_MIN: usize = 1024;
-
     fn with_room(count: usize) -> Self {
         Self {
             hashes: Vec::with_capacity(count),
             previous: Vec::with_capacity(count),
-            slots: vec![0; (2 * count).next_power_of_two().max(Self::SLOT_COUNT_MIN)],
+            slots: Slots::with_room(count),
         }
     }
 
     fn count(&self) -> u32 {
-        u32::try_from(self.hashes.len()).expect("push refuses more")
+        to_count(self.hashes.len())
+    }
+
+    /// Has the memory fetched that these events will need.
+    fn fetch(&self, events: Part<'_>) {
+        let guess = |(id, _): (IdKey, _)| self.slots.guess(id.get());
+        std::hint::black_box(events.iter().filter_map(guess).fold(0, u32::wrapping_add));
     }
 
     fn push(&mut self, id: IdKey) -> u32 {
         let local = self.count();
-        if self.hashes.len() >= self.slots.len() / 2 {
-            self.grow();
-        }
-        let slot = self.slot(id.get());
-        let entry = local.checked_add(1).expect("a tail is frozen long before it has 2^32 events");
-        self.hashes.push(id.get());
-        self.previous.push(std::mem::replace(&mut self.slots[slot], entry));
+        let hash = id.get();
+        self.slots.reserve(local, |place| self.hashes[place as usize]);
+        let slot = self.slots.slot(hash, |local| self.hashes[local as usize] == hash);
+        self.previous.push(self.slots.place(slot).map_or(0, |previous| previous + 1));
+        self.slots.set(slot, hash, local);
+        self.hashes.push(hash);
         local
     }
 
     fn last(&self, id: IdKey) -> Option<u32> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        self.slots[self.slot(id.get())].checked_sub(1)
+        self.slots.find(id.get(), |local| self.hashes[local as usize] == id.get())
     }
 
     fn previous(&self, local: u32) -> Option<u32> {
         self.previous.get(local as usize)?.checked_sub(1)
     }
-
-    /// The slot that has this hash, or the empty one where it would go.
-    fn slot(&self, hash: u64) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
-        while let Some(local) = self.slots[slot].checked_sub(1)
-            && self.hashes[local as usize] != hash
-        {
-            slot = (slot + 1) & mask;
-        }
-        slot
-    }
-
-    fn grow(&mut self) {
-        let count = (self.slots.len() * 2).max(Self::SLOT_COUNT_MIN);
-        self.slots = vec![0; count];
-        for (hash, entry) in self.hashes.iter().zip(1..) {
-            let slot = self.slot(*hash);
-            self.slots[slot] = entry;
-        }
-    }
-}
-
-/// Keys are hashes already.
-#[derive(Default)]
-struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("the keys of this map are u64");
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::entries::Entries;
     use super::*;
 
     #[test]
@@ -254,7 +286,7 @@ mod tests {
         let key = Key::new(5);
 
         for _ in 0..6 {
-            tail.push(&[key, Key::new(6), key], IdKey::new(0));
+            tail.add(&[key, Key::new(6), key], IdKey::new(0));
         }
 
         assert_eq!(tail.postings(key), [0, 1, 2, 3, 4, 5]);
@@ -262,10 +294,43 @@ mod tests {
     }
 
     #[test]
+    fn events_added_together_are_found_like_events_added_one_by_one() {
+        let (mut together, mut one_by_one) = (Tail::new(1), Tail::new(1));
+        let mut events = Entries::default();
+        for event in 0..5_000_u64 {
+            let keys = [event % 7, event / 3, event, u64::MAX << 32 | event % 11].map(Key::new);
+            let keys = &keys[..1 + (event % 4) as usize];
+            events.push(|all| {
+                all.extend_from_slice(keys);
+                IdKey::new(event % 900)
+            });
+            one_by_one.add(keys, IdKey::new(event % 900));
+        }
+
+        together.push(events.all());
+
+        assert_eq!(together.event_count(), 5_000);
+        assert_eq!(together.sorted_keys(), one_by_one.sorted_keys());
+        assert_eq!(together.sorted_ids(), one_by_one.sorted_ids());
+    }
+
+    /// An event with more keys than are looked up at once.
+    #[test]
+    fn an_event_may_have_any_number_of_keys() {
+        let keys: Vec<Key> = (0..200).map(Key::new).collect();
+        let mut tail = Tail::new(1);
+
+        tail.add(&keys, IdKey::new(0));
+        tail.add(&keys, IdKey::new(1));
+
+        assert!(keys.iter().all(|key| tail.postings(*key) == [0, 1]));
+    }
+
+    #[test]
     fn events_with_one_id_are_found_newest_first() {
         let mut tail = Tail::new(100);
         for event in 0..3_000 {
-            tail.push(&[], IdKey::new(event % 1_000));
+            tail.add(&[], IdKey::new(event % 1_000));
         }
 
         let last = tail.last_with_id(IdKey::new(7)).unwrap();
@@ -282,7 +347,7 @@ mod tests {
     fn one_id_for_everything_is_one_chain() {
         let mut tail = Tail::new(1);
         for _ in 0..50_000 {
-            tail.push(&[], IdKey::new(42));
+            tail.add(&[], IdKey::new(42));
         }
 
         let mut chain = std::iter::successors(tail.last_with_id(IdKey::new(42)), |local| {
@@ -295,9 +360,9 @@ mod tests {
     #[test]
     fn keys_and_ids_come_out_sorted() {
         let mut tail = Tail::new(1);
-        tail.push(&[Key::new(9), Key::new(2)], IdKey::new(8));
-        tail.push(&[Key::new(2)], IdKey::new(3));
-        tail.push(&[Key::new(4)], IdKey::new(8));
+        tail.add(&[Key::new(9), Key::new(2)], IdKey::new(8));
+        tail.add(&[Key::new(2)], IdKey::new(3));
+        tail.add(&[Key::new(4)], IdKey::new(8));
 
         let keys = tail.sorted_keys();
         let ids = tail.sorted_ids();

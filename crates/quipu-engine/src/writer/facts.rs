@@ -1,7 +1,7 @@
 //! What the writer knows of streams: from the index and the log, the staged batch included.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use quipu_core::decide::{LogState, StreamFacts};
@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::Writer;
 use crate::error::DiskError;
 use crate::format::record::Record;
-use crate::index::KeyHasher;
+use crate::index::{KeyHasher, Reader};
 use crate::io::SeededBug;
 use crate::lookup::{self, Records};
 
@@ -28,7 +28,25 @@ pub(crate) struct FactsCache {
     old: Half,
 }
 
-type Half = HashMap<u128, Known, BuildHasherDefault<LowBits>>;
+type Half = HashMap<StreamKey, Known, BuildHasherDefault<LowBits>>;
+
+/// A hash of a stream's name, in two halves: a number of 128 bits would be aligned to 16 bytes, and
+/// the table larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StreamKey([u64; 2]);
+
+impl StreamKey {
+    fn of(hasher: KeyHasher, stream: &StreamName) -> Self {
+        let hash = xxh3_128_with_seed(stream.as_str().as_bytes(), hasher.seed());
+        Self([hash as u64, (hash >> 64) as u64])
+    }
+}
+
+impl Hash for StreamKey {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.0[0]);
+    }
+}
 
 /// The low half of a key that is a hash already.
 #[derive(Debug, Default)]
@@ -36,11 +54,11 @@ struct LowBits(u64);
 
 impl Hasher for LowBits {
     fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("keys are 128-bit numbers");
+        unreachable!("keys give a half of theirs");
     }
 
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
+    fn write_u64(&mut self, low: u64) {
+        self.0 = low;
     }
 
     fn finish(&self) -> u64 {
@@ -51,13 +69,41 @@ impl Hasher for LowBits {
 /// [`StreamFacts`] in few bytes.
 #[derive(Clone, Debug)]
 struct Known {
-    last: Option<Revision>,
+    /// How many events the stream ever had: 1 more than the last one's revision.
+    count: u64,
+    /// Most streams have nothing to note.
+    notable: Option<Arc<Notable>>,
+}
+
+#[derive(Clone, Debug)]
+struct Notable {
     tombstoned: bool,
-    metadata: Option<Arc<StreamMetadata>>,
+    metadata: Option<StreamMetadata>,
+}
+
+impl From<StreamFacts> for Known {
+    fn from(facts: StreamFacts) -> Self {
+        let StreamFacts { last, tombstoned, metadata } = facts;
+        let is_notable = tombstoned || metadata.is_some();
+        Self {
+            count: last.map_or(0, |last| last.next().get()),
+            notable: is_notable.then(|| Arc::new(Notable { tombstoned, metadata })),
+        }
+    }
+}
+
+impl From<Known> for StreamFacts {
+    fn from(known: Known) -> Self {
+        let last = known.count.checked_sub(1).map(Revision::new);
+        match known.notable.map(Arc::unwrap_or_clone) {
+            Some(Notable { tombstoned, metadata }) => Self { last, tombstoned, metadata },
+            None => Self { last, ..Self::ABSENT },
+        }
+    }
 }
 
 impl FactsCache {
-    fn get(&mut self, key: u128) -> Option<Known> {
+    fn get(&mut self, key: StreamKey) -> Option<Known> {
         if let Some(known) = self.young.get(&key) {
             return Some(known.clone());
         }
@@ -66,11 +112,17 @@ impl FactsCache {
         Some(known)
     }
 
-    fn insert(&mut self, key: u128, known: Known) {
+    fn insert(&mut self, key: StreamKey, known: Known) {
         if self.young.len() >= HALF_COUNT_MAX {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, known);
+    }
+
+    /// Has the memory fetched that these keys will need: of all, so that none waits for another.
+    fn fetch(&self, keys: &[StreamKey]) {
+        let look = |key| self.young.get(key).map(|known| known.count);
+        std::hint::black_box(keys.iter().filter_map(look).fold(0, u64::wrapping_add));
     }
 
     /// Keeps up with a stream whose last staged event has this revision.
@@ -81,23 +133,30 @@ impl FactsCache {
         last: Revision,
         tombstoned: bool,
     ) {
-        let key = key(hasher, stream);
+        let key = StreamKey::of(hasher, stream);
         if let Some(known) = self.young.get_mut(&key) {
-            known.last = Some(last);
-            known.tombstoned = tombstoned;
+            if tombstoned {
+                let facts = StreamFacts { tombstoned, ..known.clone().into() };
+                *known = facts.into();
+            }
+            known.count = last.next().get();
         } else {
             self.old.remove(&key);
         }
         if let Some(base) = stream.metadata_of() {
-            let key = self::key(hasher, &base);
+            let key = StreamKey::of(hasher, &base);
             self.young.remove(&key);
             self.old.remove(&key);
         }
     }
 }
 
-fn key(hasher: KeyHasher, stream: &StreamName) -> u128 {
-    xxh3_128_with_seed(stream.as_str().as_bytes(), hasher.seed())
+impl Writer {
+    /// A reader of the index that knows what is staged too.
+    fn staged_reader(&mut self, upto: u64) -> Reader {
+        self.index_staged();
+        self.log.index.reader(upto)
+    }
 }
 
 impl Records for Writer {
@@ -124,23 +183,23 @@ impl LogState for Writer {
         Position::new(self.place.position - 1 + self.stage.count() as u64)
     }
 
+    fn expect(&mut self, streams: &[&StreamName]) {
+        if streams.len() > 1 {
+            let keys: Vec<StreamKey> =
+                streams.iter().map(|stream| StreamKey::of(self.log.hasher, stream)).collect();
+            self.facts.fetch(&keys);
+        }
+    }
+
     fn stream(&mut self, stream: &StreamName) -> Result<StreamFacts, DiskError> {
-        let key = key(self.log.hasher, stream);
-        let known = if let Some(known) = self.facts.get(key) {
-            known
-        } else {
-            let reader = self.log.index.reader(u64::MAX);
-            let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
-            let metadata = facts.metadata.map(Arc::new);
-            let known = Known { last: facts.last, tombstoned: facts.tombstoned, metadata };
-            self.facts.insert(key, known.clone());
-            known
-        };
-        Ok(StreamFacts {
-            last: known.last,
-            tombstoned: known.tombstoned,
-            metadata: known.metadata.map(Arc::unwrap_or_clone),
-        })
+        let key = StreamKey::of(self.log.hasher, stream);
+        if let Some(known) = self.facts.get(key) {
+            return Ok(known.into());
+        }
+        let reader = self.staged_reader(u64::MAX);
+        let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
+        self.facts.insert(key, facts.clone().into());
+        Ok(facts)
     }
 
     fn id_at(
@@ -151,7 +210,7 @@ impl LogState for Writer {
         if self.log.io.has_bug(SeededBug::SkipReplayCheck) {
             return Ok(None);
         }
-        let reader = self.log.index.reader(u64::MAX);
+        let reader = self.staged_reader(u64::MAX);
         let place = lookup::place_of(self, &reader, self.log.hasher, stream, revision)?;
         match place {
             Some(position) => {
@@ -170,7 +229,7 @@ impl LogState for Writer {
         if self.log.io.has_bug(SeededBug::SkipReplayCheck) {
             return Ok(None);
         }
-        let reader = self.log.index.reader(u64::MAX);
+        let reader = self.staged_reader(u64::MAX);
         let own = self.log.hasher.id(stream.as_str(), id);
         let mut candidates = reader.find_ids(own);
         while let Some(position) = candidates.next()? {
@@ -191,7 +250,7 @@ impl LogState for Writer {
     ) -> Result<Option<Position>, DiskError> {
         let overlay = !self.log.io.has_bug(SeededBug::SkipConditionOverlay);
         let upto = if overlay { self.frontier().get() } else { self.log.watermark.get() };
-        let reader = self.log.index.reader(upto);
+        let reader = self.staged_reader(upto);
         let mut candidates = reader.candidates(query, after.next().get(), Direction::Forward);
         while let Some(position) = candidates.next()? {
             if self.with_record(position, |record| lookup::matches(&record, query))? {

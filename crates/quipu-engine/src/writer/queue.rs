@@ -1,22 +1,38 @@
 //! The way in: requests that wait for the writer, and the way back of their answers.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
-use quipu_core::{AppendError, Appended, Change, NewEvent};
+use quipu_core::decide::Plan;
+use quipu_core::{AppendError, Appended, Change};
+
+use super::prepared::Prepared;
 
 /// The most requests that may wait.
 const REQUEST_COUNT_MAX: usize = 4_096;
-/// The most bytes of data and metadata that may wait, unless one request is larger.
-const REQUEST_SIZE_MAX: usize = 128 << 20;
+/// The most bytes of events and of their records that may wait, unless one request is larger.
+const REQUEST_SIZE_MAX: usize = 256 << 20;
+/// How long the writer stays awake when nothing waits.
+const WATCHED: Duration = Duration::from_micros(50);
 /// The most requests that the writer takes at once.
 const GROUP_COUNT_MAX: usize = 4_096;
 
-/// The events of a change that was made. They go back to whoever brought them, since memory is
+/// What a change that was made consisted of. It goes back to whoever brought it, since memory is
 /// given back most cheaply by the thread that took it, and the writer has no time to spare.
-pub(crate) type Leftovers = Vec<(usize, NewEvent)>;
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    _of: Option<(Plan, [Prepared; 3])>,
+}
+
+impl Leftovers {
+    pub(super) fn new(plan: Plan, prepared: [Prepared; 3]) -> Self {
+        Self { _of: Some((plan, prepared)) }
+    }
+}
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -48,6 +64,8 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
+    /// Of an append, what its caller has done for it.
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) size: usize,
     pub(crate) reply: Reply,
 }
@@ -58,6 +76,8 @@ pub(crate) struct Queue {
     /// Guards what waits. Nothing is done under it but moving requests.
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    /// Whether something came since the writer last looked. A hint: it makes nobody wait.
+    has_arrived: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +113,7 @@ impl Queue {
         }
         waiting.size += request.size;
         waiting.requests.push_back(request);
+        self.has_arrived.store(true, Ordering::Relaxed);
         let is_writer_asleep = std::mem::take(&mut waiting.is_writer_asleep);
         drop(waiting);
         if is_writer_asleep {
@@ -103,6 +124,7 @@ impl Queue {
 
     /// Takes all that waits, or waits for something to come.
     pub(crate) fn take(&self, patience: Option<Duration>) -> Arrival {
+        self.watch();
         let mut waiting = self.lock();
         while waiting.requests.is_empty() {
             if waiting.is_closed {
@@ -130,6 +152,21 @@ impl Queue {
         let requests: Vec<_> = waiting.requests.drain(..count).collect();
         waiting.size -= requests.iter().map(|request| request.size).sum::<usize>();
         Arrival::Requests(requests)
+    }
+
+    /// Stays awake for a moment: who was just answered often comes back at once, and to be woken
+    /// takes as long as a good part of a sync.
+    fn watch(&self) {
+        static CORES: LazyLock<usize> =
+            LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+        if *CORES == 1 {
+            return;
+        }
+        let begun = Instant::now();
+        while !self.has_arrived.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
+            std::hint::spin_loop();
+        }
+        self.has_arrived.store(false, Ordering::Relaxed);
     }
 
     /// Refuses what comes from now on; what waits is still taken.

@@ -1,15 +1,18 @@
 //! The batch in the making: records that are decided and not yet durable.
 
 use quipu_core::decide::Plan;
-use quipu_core::{Appended, AppendedStream, Position, Revision, TOMBSTONE_TYPE, Timestamp};
+use quipu_core::{
+    Appended, AppendedStream, NewEvent, Position, Revision, TOMBSTONE_TYPE, Timestamp,
+};
 
 use super::Writer;
+use super::prepared::Prepared;
 use super::queue::Leftovers;
 use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
 use crate::format::record::{self, Record, RecordPlace, flag};
 use crate::format::segment::SEGMENT_HEADER_SIZE;
-use crate::index::Key;
+use crate::index::{Entries, IdKey, Key};
 use crate::walk::Place;
 
 /// Bytes kept free before the records, for the segment's head and the batch's.
@@ -24,7 +27,8 @@ pub(crate) struct Stage {
     buffer: Vec<u8>,
     /// Where each record begins in the buffer.
     starts: Vec<u32>,
-    keys: Vec<Key>,
+    /// What of it the index does not have yet.
+    entries: Entries,
 }
 
 /// A batch that is ready to be written.
@@ -106,29 +110,42 @@ impl Stage {
     }
 }
 
-/// Bytes of the records of a plan; a few more than it takes.
-pub(crate) fn size_of(plan: &Plan) -> usize {
-    let size = |(stream, event): &(usize, quipu_core::NewEvent)| {
-        let name = plan.streams.get(*stream).map_or("", |(name, _)| name.as_str());
-        record::encoded_size(name, event)
-    };
-    plan.events.iter().map(size).sum()
-}
-
 impl Writer {
-    /// Encodes the records of a plan, indexes them behind the watermark, and makes the answer.
-    pub(super) fn stage_plan(&mut self, plan: Plan, now: Timestamp) -> (Appended, Leftovers) {
-        let Plan { mut streams, events, own } = plan;
-        let mut salts = vec![[0; 16]; events.len()];
-        self.log.io.randomize(salts.as_flattened_mut());
+    /// The records and keys of a plan's events: those before the caller's own, the caller's, which
+    /// may be prepared already, and those behind them.
+    pub(super) fn prepare(&self, plan: &Plan, own: Option<Prepared>) -> [Prepared; 3] {
+        let prepare = |stream_of: &[usize], events: &[&NewEvent]| {
+            let names = stream_of.iter().map(|stream| &plan.streams[*stream].0);
+            Prepared::new(&*self.log.io, self.log.hasher, names.zip(events.iter().copied()))
+        };
+        let revivals = |revivals: &[(usize, NewEvent)]| {
+            let (stream_of, events): (Vec<_>, Vec<_>) =
+                revivals.iter().map(|(stream, event)| (*stream, event)).unzip();
+            prepare(&stream_of, &events)
+        };
+        let own = own.unwrap_or_else(|| {
+            let events: Vec<_> = plan.append.events.iter().map(|(_, event)| event).collect();
+            prepare(&plan.stream_of, &events)
+        });
+        [revivals(&plan.before), own, revivals(&plan.after)]
+    }
+
+    /// Puts the records of a plan in the batch, and makes the answer.
+    pub(super) fn stage_plan(
+        &mut self,
+        mut plan: Plan,
+        prepared: [Prepared; 3],
+        now: Timestamp,
+    ) -> (Appended, Leftovers) {
+        let own = plan.own();
+        let mut streams = std::mem::take(&mut plan.streams);
         let mut appended = Appended::default();
-        let mut last_of: Vec<Option<(Position, Revision)>> = vec![None; streams.len()];
+        let mut last_of: Vec<Option<Position>> = vec![None; streams.len()];
         let mut is_over = vec![false; streams.len()];
-        let mut order = Vec::new();
-        let last = events.len() - 1;
-        for (index, (stream, event)) in events.iter().enumerate() {
-            let stream = *stream;
-            let (name, next) = &mut streams[stream];
+        let last = plan.before.len() + plan.append.events.len() + plan.after.len() - 1;
+        let prepared_events = prepared.iter().flat_map(Prepared::iter);
+        for (index, ((stream, event), ready)) in plan.events().zip(prepared_events).enumerate() {
+            let next = &mut streams[stream].1;
             let position = self.place.position + self.stage.count() as u64;
             let revision = next.get();
             *next = next.next();
@@ -138,51 +155,49 @@ impl Writer {
             self.last_recorded_at = recorded_at;
             let mut flags = if index == last { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
-            let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
-            self.stage_record(&place, name.as_str(), event);
+            self.stage_record(&RecordPlace { position, revision, recorded_at, flags }, ready);
             is_over[stream] = event.event_type == TOMBSTONE_TYPE;
             if own.contains(&index) {
                 let position = Position::new(position);
                 appended.first.get_or_insert(position);
                 appended.clamped_count += usize::from(is_clamped);
                 appended.last = Some(position);
-                let last = &mut last_of[stream];
-                if last.is_none() {
-                    order.push(stream);
-                }
-                *last = Some((position, Revision::new(revision)));
+                last_of[stream] = Some(position);
             }
         }
         for ((name, next), is_over) in streams.iter().zip(is_over) {
             let last = Revision::new(next.get() - 1);
             self.facts.note(self.log.hasher, name, last, is_over);
         }
-        appended.streams = order
-            .into_iter()
-            .filter_map(|stream| {
-                let (position, revision) = last_of[stream]?;
-                Some(AppendedStream { stream: streams[stream].0.clone(), position, revision })
-            })
-            .collect();
-        (appended, events)
+        let answer = |((stream, next), position): ((_, Revision), Option<Position>)| {
+            let revision = Revision::new(next.get() - 1);
+            Some(AppendedStream { stream, position: position?, revision })
+        };
+        appended.streams = streams.into_iter().zip(last_of).filter_map(answer).collect();
+        (appended, Leftovers::new(plan, prepared))
     }
 
-    fn stage_record(&mut self, place: &RecordPlace, stream: &str, event: &quipu_core::NewEvent) {
+    fn stage_record(&mut self, place: &RecordPlace, (bytes, id, keys): (&[u8], IdKey, &[Key])) {
         let seed = self.active.as_ref().expect("room was made before staging").segment.seed;
         let stage = &mut self.stage;
         if stage.buffer.is_empty() {
             stage.buffer.resize(LEAD_SIZE, 0);
         }
-        stage.starts.push(u32::try_from(stage.buffer.len()).expect("batches are under 4 GiB"));
-        record::encode(&mut stage.buffer, seed, place, stream, event);
-        let hasher = self.log.hasher;
-        hasher.event_keys(
-            &mut stage.keys,
-            stream,
-            Revision::new(place.revision),
-            event.event_type.as_str(),
-            event.tags.iter().map(quipu_core::Tag::as_str),
-        );
-        self.log.index.push(&stage.keys, hasher.id(stream, event.id));
+        let start = stage.buffer.len();
+        stage.starts.push(u32::try_from(start).expect("batches are under 4 GiB"));
+        stage.buffer.extend_from_slice(bytes);
+        record::place(&mut stage.buffer[start..], seed, place);
+        let stream_names = self.log.hasher.stream_names();
+        stage.entries.push(|all| {
+            all.extend_from_slice(keys);
+            all.extend((place.revision == 0).then_some(stream_names));
+            id
+        });
+    }
+
+    /// Puts what is staged in the index, behind the watermark where nobody but the writer sees it.
+    pub(super) fn index_staged(&mut self) {
+        self.log.index.push(self.stage.entries.all());
+        self.stage.entries.clear();
     }
 }

@@ -58,14 +58,14 @@ fn candidates_of_a_query_are_the_events_that_match() {
     let index = Index::new(origin(), 250, 1, Vec::new()).unwrap();
     let hasher = index.hasher();
     let mut events = Vec::new();
-    let mut keys: Vec<Key> = Vec::new();
     for _ in 0..1_200 {
+        let mut keys: Vec<Key> = Vec::new();
         let event = some_event(&mut chance);
         let revision = events.iter().filter(|other: &&Fact| other.stream == event.stream).count();
         let tags = event.tags.iter().map(String::as_str);
         let revision = Revision::new(revision as u64);
         hasher.event_keys(&mut keys, &event.stream, revision, &event.event_type, tags);
-        index.push(&keys, hasher.id(&event.stream, EventId::generate()));
+        index.add(&keys, hasher.id(&event.stream, EventId::generate()));
         events.push(event);
     }
     while index.frozen_count() > 1 {
@@ -101,7 +101,7 @@ fn the_seeded_bug_hides_the_last_event_of_a_run() {
     for revision in 0..3 {
         let mut keys = Vec::new();
         hasher.event_keys(&mut keys, "order-1", Revision::new(revision), "Placed", ["a"]);
-        index.push(&keys, hasher.id("order-1", EventId::from_bytes([revision as u8; 16])));
+        index.add(&keys, hasher.id("order-1", EventId::from_bytes([revision as u8; 16])));
     }
 
     let run = index.seal(&disk, &dir(), 3, |_| Ok::<_, IndexError>(None)).unwrap().unwrap();

@@ -25,7 +25,7 @@ fn small_run() -> (SimDisk, RunHeader, Vec<u8>) {
         if position % 8 == 1 {
             keys.push(stream_names);
         }
-        index.push(&keys, id(position / 2));
+        index.add(&keys, id(position / 2));
     }
     let run = index.seal(&disk, &dir(), u64::MAX, |position| {
         Ok::<_, IndexError>(StreamName::new(format!("order-{position}")).ok())

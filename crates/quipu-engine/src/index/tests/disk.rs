@@ -13,7 +13,7 @@ fn full_index() -> Index {
     let index = Index::new(origin(), 6_000, 1, Vec::new()).unwrap();
     let stream_names = index.hasher().stream_names();
     for position in 1..=6_001 {
-        index.push(&[key(position), key(1), stream_names], id(position));
+        index.add(&[key(position), key(1), stream_names], id(position));
     }
     index
 }

@@ -86,7 +86,7 @@ pub(super) fn push_some(index: &Index, model: &mut Model, chance: &mut Chance) {
     }
     let id = id(chance.below(ID_COUNT));
     model.push(&keys, id);
-    assert_eq!(index.push(&keys, id), model.last);
+    assert_eq!(index.add(&keys, id), model.last);
 }
 
 pub(super) const KEY_COUNT: u64 = 40;

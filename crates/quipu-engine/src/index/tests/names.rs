@@ -30,7 +30,7 @@ fn names_of_runs_and_tails_come_in_one_order() {
     let index = Index::new(origin(), 60, 1, Vec::new()).unwrap();
     let stream_names = index.hasher().stream_names();
     for position in 1..=1_000 {
-        index.push(&[stream_names], id(position));
+        index.add(&[stream_names], id(position));
     }
     while index.frozen_count() > 2 {
         let sealed = index.seal(&disk, &dir(), 1_000, |at| Ok::<_, IndexError>(Some(name_at(at))));
@@ -72,7 +72,7 @@ fn a_candidate_that_begins_no_stream_has_no_name() {
     let disk = disk();
     let index = Index::new(origin(), 4, 1, Vec::new()).unwrap();
     for position in 1..=5 {
-        index.push(&[index.hasher().stream_names()], id(position));
+        index.add(&[index.hasher().stream_names()], id(position));
     }
 
     let sealed =
@@ -88,7 +88,7 @@ fn a_name_that_cannot_be_read_keeps_the_tail() {
     let disk = disk();
     let index = Index::new(origin(), 4, 1, Vec::new()).unwrap();
     for position in 1..=5 {
-        index.push(&[index.hasher().stream_names()], id(position));
+        index.add(&[index.hasher().stream_names()], id(position));
     }
 
     let failed = index.seal(&disk, &dir(), 5, |_| {

@@ -107,7 +107,7 @@ fn long_lists_answer_as_the_model_does() {
         keys.extend((1..8).filter(|key| event % (key * key + 1) == 0).map(key));
         let id = id(event);
         model.push(&keys, id);
-        index.push(&keys, id);
+        index.add(&keys, id);
     }
 
     maintain(&index, &disk);
@@ -148,9 +148,9 @@ fn a_merged_run_is_byte_for_byte_the_one_written_from_its_events() {
         if position % 3 == 1 {
             keys.push(stream_names);
         }
-        index.push(&keys, id(id_number));
+        index.add(&keys, id(id_number));
         if position <= 4_000 {
-            whole.push(&keys, id(id_number));
+            whole.add(&keys, id(id_number));
         }
     }
     while let Some(run) = index.seal(&disk, &dir(), u64::MAX, name_at).unwrap() {
@@ -175,7 +175,7 @@ fn a_tail_above_the_watermark_is_not_sealed() {
     let disk = disk();
     let index = Index::new(origin(), 10, 1, Vec::new()).unwrap();
     for position in 1..=11 {
-        index.push(&[key(1)], id(position));
+        index.add(&[key(1)], id(position));
     }
 
     let early = index.seal(&disk, &dir(), 9, no_names).unwrap();
@@ -190,7 +190,7 @@ fn an_index_goes_on_after_its_runs() {
     let disk = disk();
     let index = Index::new(origin(), 10, 1, Vec::new()).unwrap();
     for position in 1..=35 {
-        index.push(&[key(1), key(position)], id(position));
+        index.add(&[key(1), key(position)], id(position));
     }
     maintain(&index, &disk);
 
@@ -203,7 +203,7 @@ fn an_index_goes_on_after_its_runs() {
     let reopened = Index::new(origin(), 10, 1, runs).unwrap();
 
     assert_eq!(reopened.next_position(), 31);
-    assert_eq!(reopened.push(&[key(1)], id(31)), 31);
+    assert_eq!(reopened.add(&[key(1)], id(31)), 31);
     assert_eq!(reopened.reader(31).count(key(1)).unwrap(), 31);
     assert_eq!(reopened.reader(30).count(key(1)).unwrap(), 30);
 }
@@ -213,7 +213,7 @@ fn runs_with_a_gap_are_no_index() {
     let disk = disk();
     let index = Index::new(origin(), 10, 1, Vec::new()).unwrap();
     for position in 1..=35 {
-        index.push(&[key(1)], id(position));
+        index.add(&[key(1)], id(position));
     }
     maintain(&index, &disk);
     let mut runs = index.runs();
@@ -229,7 +229,7 @@ fn a_merge_that_is_told_to_stop_leaves_nothing_behind() {
     let disk = disk();
     let index = Index::new(origin(), 10, 1, Vec::new()).unwrap();
     for position in 1..=81 {
-        index.push(&[key(position)], id(position));
+        index.add(&[key(position)], id(position));
     }
     while let Some(run) = seal(&index, &disk) {
         index.install(run);
@@ -260,7 +260,7 @@ fn readers_beside_the_writer_see_all_up_to_the_watermark() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for position in 1..=LAST {
-                index.push(&[key(1), key(2 + position % 3)], id(position));
+                index.add(&[key(1), key(2 + position % 3)], id(position));
                 watermark.store(position, Ordering::Release);
             }
         });
