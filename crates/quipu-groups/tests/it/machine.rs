@@ -153,7 +153,8 @@ impl Run {
             queue_size_max: 1 + random.below(40) as usize,
             queue_max: 1 + random.below(12) as usize,
             parked_max: if random.once_in(4) { 2 } else { 1_000 },
-            save_interval: Duration::from_millis(random.below(300)),
+            // Long ones leave much between what is done and what is saved when a crash comes.
+            save_interval: Duration::from_millis([1, 300, 60_000][random.below(3) as usize]),
             on_error: OnError { give_up, ..OnError::retry(random.below(3) as u32) },
             keeping,
         };
