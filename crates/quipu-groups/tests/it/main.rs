@@ -1,0 +1,11 @@
+//! What consumes a log, seen from outside.
+
+#![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
+
+mod crashes;
+mod errors;
+mod machine;
+mod operation;
+mod ownership;
+mod random;
+mod sample;

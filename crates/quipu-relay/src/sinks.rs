@@ -1,0 +1,24 @@
+//! The sinks that come with the crate.
+
+mod file;
+#[cfg(feature = "webhook")]
+mod webhook;
+mod writer;
+
+pub use file::FileSink;
+#[cfg(feature = "webhook")]
+pub use webhook::{WebhookError, WebhookMode, WebhookSink};
+pub use writer::WriterSink;
+
+use crate::format::write_json;
+use crate::sink::Batch;
+
+/// The batch as lines of JSON.
+fn lines(batch: &Batch) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for cloud_event in &batch.cloud_events {
+        write_json(cloud_event, &mut lines);
+        lines.push(b'\n');
+    }
+    lines
+}
