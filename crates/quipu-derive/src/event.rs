@@ -45,10 +45,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     };
     let ident = &input.ident;
     let version = version(options.version.as_ref())?;
-    let codec = match &options.codec {
-        Some(codec) => codec.to_token_stream(),
-        None => quote!(::quipu::Json),
-    };
+    let codec = options.codec.as_ref().map_or(quote!(::quipu::Json), ToTokens::to_token_stream);
     let stream = stream(input, &options, &tags)?;
     let tag_names = tags.iter().map(|tag| &tag.name);
     let tag_fields = tags.iter().map(|tag| tag.ident);

@@ -58,9 +58,15 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 ::core::option::Option::None
             }
 
-            fn tags(&self) -> ::core::result::Result<::quipu::Tags, ::quipu::NameError> {
+            fn event_tags(&self) -> ::core::result::Result<::quipu::Tags, ::quipu::NameError> {
                 match self {
                     #(Self::#variants(event) => ::quipu::Event::tags(event),)*
+                }
+            }
+
+            fn event_stream(&self) -> ::core::result::Result<::quipu::StreamName, ::quipu::NameError> {
+                match self {
+                    #(Self::#variants(event) => ::quipu::Event::stream(event),)*
                 }
             }
         }

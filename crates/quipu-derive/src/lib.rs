@@ -25,7 +25,7 @@ use syn::{DeriveInput, Error, parse_macro_input};
 /// - `#[tag]` or `#[tag("name")]` on a field: queries find the event by it.
 #[proc_macro_derive(Event, attributes(event, tag))]
 pub fn event(input: TokenStream) -> TokenStream {
-    expand(event::expand, parse_macro_input!(input as DeriveInput))
+    expand(event::expand, &parse_macro_input!(input as DeriveInput))
 }
 
 /// Makes an enum of events a set: what one consumer reads, and how it tells the events apart.
@@ -33,7 +33,7 @@ pub fn event(input: TokenStream) -> TokenStream {
 /// Each variant holds one event struct. The set's types are the types of its variants.
 #[proc_macro_derive(EventSet)]
 pub fn event_set(input: TokenStream) -> TokenStream {
-    expand(event_set::expand, parse_macro_input!(input as DeriveInput))
+    expand(event_set::expand, &parse_macro_input!(input as DeriveInput))
 }
 
 /// Makes a struct a decision model: state that is folded from the events that a query finds.
@@ -46,7 +46,7 @@ pub fn event_set(input: TokenStream) -> TokenStream {
 /// - `#[key]` or `#[key("name")]` on a field: only events with this tag. `of` takes the keys.
 #[proc_macro_derive(DecisionModel, attributes(model, key))]
 pub fn decision_model(input: TokenStream) -> TokenStream {
-    expand(model::expand_model, parse_macro_input!(input as DeriveInput))
+    expand(model::expand_model, &parse_macro_input!(input as DeriveInput))
 }
 
 /// Makes a struct an aggregate: a decision model with one key and a stream of its own.
@@ -55,18 +55,18 @@ pub fn decision_model(input: TokenStream) -> TokenStream {
 /// `#[aggregate(category = "order")]` where the stream's category is not the name of the key.
 #[proc_macro_derive(Aggregate, attributes(aggregate, key))]
 pub fn aggregate(input: TokenStream) -> TokenStream {
-    expand(model::expand_aggregate, parse_macro_input!(input as DeriveInput))
+    expand(model::expand_aggregate, &parse_macro_input!(input as DeriveInput))
 }
 
 /// Makes a struct around one value an id that events can be tagged with.
 #[proc_macro_derive(TagValue)]
 pub fn tag_value(input: TokenStream) -> TokenStream {
-    expand(tag_value::expand, parse_macro_input!(input as DeriveInput))
+    expand(tag_value::expand, &parse_macro_input!(input as DeriveInput))
 }
 
 fn expand(
     derive: fn(&DeriveInput) -> syn::Result<proc_macro2::TokenStream>,
-    input: DeriveInput,
+    input: &DeriveInput,
 ) -> TokenStream {
-    derive(&input).unwrap_or_else(Error::into_compile_error).into()
+    derive(input).unwrap_or_else(Error::into_compile_error).into()
 }

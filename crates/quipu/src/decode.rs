@@ -190,6 +190,15 @@ pub fn decode<E: EventSet>(
     event: EventRef<'_>,
     upcasters: &Upcasters,
 ) -> Result<Vec<Recorded<Option<E>>>, DecodeError> {
+    decode_where(event, upcasters, None)
+}
+
+/// As [`decode`], without the parts of a split event that the query does not mean.
+pub(crate) fn decode_where<E: EventSet>(
+    event: EventRef<'_>,
+    upcasters: &Upcasters,
+    query: Option<&Query>,
+) -> Result<Vec<Recorded<Option<E>>>, DecodeError> {
     let failed = |problem| DecodeError::new(event, problem);
     let mut decoded = Vec::new();
     for part in parts(event, upcasters)?.iter() {
@@ -197,7 +206,11 @@ pub fn decode<E: EventSet>(
             let is_in_set = E::SHAPES.iter().any(|shape| shape.event_type == part.event_type());
             is_in_set.then_some(None)
         } else {
-            E::decode(part).transpose().map_err(failed)?.map(Some)
+            let own = match query {
+                Some(query) => decode_selected(event, part, query, false),
+                None => E::decode(part).transpose(),
+            };
+            own.map_err(failed)?.map(Some)
         };
         if let Some(own) = own {
             decoded.push(recorded(event, part, own).map_err(failed)?);
@@ -227,7 +240,7 @@ fn recorded<E: EventSet>(
     let RecordedEvent { id, stream, tags, recorded_at, position, revision, .. } =
         event.to_recorded();
     let tags = match &own {
-        Some(own) if part.is_split => own.tags().map_err(DecodeProblem::Tags)?,
+        Some(own) if part.is_split => own.event_tags().map_err(DecodeProblem::Names)?,
         _ => tags,
     };
     Ok(Recorded {
@@ -244,23 +257,24 @@ fn recorded<E: EventSet>(
     })
 }
 
-/// The event of a part, if it is one that a query means. The parts of a split event have tags of
-/// their own, which the stored event, that the query found, had together.
+/// The event of a part, if it is one that a query means. The parts of a split event have tags and
+/// streams of their own, which the stored event, that the query found, had together.
 pub(crate) fn decode_selected<E: EventSet>(
     event: EventRef<'_>,
     part: &Part<'_>,
     query: &Query,
-    own_tags: bool,
+    own_names: bool,
 ) -> Result<Option<E>, DecodeProblem> {
     let Some(own) = E::decode(part).transpose()? else { return Ok(None) };
-    if part.is_split || own_tags {
-        let tags = own.tags().map_err(DecodeProblem::Tags)?;
-        let is_meant = query.items.iter().any(|item| {
-            item.matches_names(event.stream(), event.event_type(), |tag| tags.contains(tag))
-        });
-        return Ok(is_meant.then_some(own));
+    if !part.is_split && !own_names {
+        return Ok(Some(own));
     }
-    Ok(Some(own))
+    let tags = own.event_tags().map_err(DecodeProblem::Names)?;
+    let stream = own.event_stream().map_err(DecodeProblem::Names)?;
+    let is_meant = query.items.iter().any(|item| {
+        item.matches_names(stream.as_str(), event.event_type(), |tag| tags.contains(tag))
+    });
+    Ok(is_meant.then_some(own))
 }
 
 /// A stored event that cannot be read, and why. It is never skipped: what rests on it stops.
@@ -336,9 +350,9 @@ pub enum DecodeProblem {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A part of a split event has values that cannot be tags.
-    #[error("its values cannot be tags")]
-    Tags(#[source] quipu_core::NameError),
+    /// A part of a split event has values that cannot be part of a name.
+    #[error("its values cannot be part of a name")]
+    Names(#[source] quipu_core::NameError),
     /// The data was erased, and something asked for it all the same.
     #[error("its data was erased")]
     Erased,

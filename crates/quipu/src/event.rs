@@ -92,7 +92,14 @@ pub trait EventSet: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// A [`NameError`] as [`Event::tags`].
-    fn tags(&self) -> Result<Tags, NameError>;
+    fn event_tags(&self) -> Result<Tags, NameError>;
+
+    /// The stream that the event belongs to.
+    ///
+    /// # Errors
+    ///
+    /// A [`NameError`] as [`Event::stream`].
+    fn event_stream(&self) -> Result<StreamName, NameError>;
 }
 
 impl<E: Event> EventSet for E {
@@ -102,8 +109,12 @@ impl<E: Event> EventSet for E {
         (part.event_type() == E::TYPE).then(|| part.decode())
     }
 
-    fn tags(&self) -> Result<Tags, NameError> {
+    fn event_tags(&self) -> Result<Tags, NameError> {
         Event::tags(self)
+    }
+
+    fn event_stream(&self) -> Result<StreamName, NameError> {
+        Event::stream(self)
     }
 }
 

@@ -6,7 +6,7 @@ use std::future::IntoFuture;
 use quipu_core::{AsOf, Batches, BoxFuture, Direction, Position, ReadAll, Timestamp};
 
 use crate::app::Quipu;
-use crate::decode::decode;
+use crate::decode::decode_where;
 use crate::error::LoadError;
 use crate::model::{DecisionModel, Evolve};
 use crate::recorded::Recorded;
@@ -159,14 +159,8 @@ impl<M: Evolve> Changes<M> {
             let Some(batch) = self.batches.next().await? else { return Ok(None) };
             let query = self.app.upcasters().widen(self.model.query()?);
             for event in batch.iter().filter(|event| event.position() > self.since) {
-                let changes = decode::<M::Event>(event, self.app.upcasters())?;
-                // The stored event matches, a part of a split one need not.
-                self.ready.extend(changes.into_iter().filter(|change| {
-                    query.items.iter().any(|item| {
-                        let has_tag = |tag: &str| change.tags.contains(tag);
-                        item.matches_names(event.stream(), event.event_type(), has_tag)
-                    })
-                }));
+                let changes = decode_where(event, self.app.upcasters(), Some(&query))?;
+                self.ready.extend(changes);
             }
         }
     }

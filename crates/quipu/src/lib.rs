@@ -102,8 +102,8 @@
 //!
 //! # The modules
 //!
-//! Everything an application writes is at the crate's root. `lock` keeps the shapes of stored
-//! events from breaking, `testing` is the test kit, and [`core`] is the contract underneath.
+//! Everything an application writes is at the crate's root. [`lock`] keeps the shapes of stored
+//! events from breaking, [`testing`] is the test kit, and [`core`] is the contract underneath.
 
 // Derived code says `::quipu`, also in this crate's own tests.
 extern crate self as quipu;
@@ -120,11 +120,13 @@ mod history;
 mod ledger;
 mod load;
 mod loaded;
+pub mod lock;
 mod metadata;
 mod model;
 mod recorded;
 mod retry;
 mod snapshot;
+pub mod testing;
 mod upcast;
 
 #[doc(hidden)]

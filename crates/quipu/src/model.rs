@@ -172,7 +172,7 @@ pub trait Member: Send {
         event: EventRef<'_>,
         part: &Part<'_>,
         query: &Query,
-        own_tags: bool,
+        own_names: bool,
     ) -> Result<bool, DecodeProblem>;
     fn restore(&mut self, data: &[u8]) -> bool;
     fn snapshot_job(&self) -> SnapshotJob;
@@ -200,7 +200,7 @@ impl<M: Evolve> Member for M {
         event: EventRef<'_>,
         part: &Part<'_>,
         query: &Query,
-        own_tags: bool,
+        own_names: bool,
     ) -> Result<bool, DecodeProblem> {
         if part.is_erased() {
             let is_own = M::Event::SHAPES.iter().any(|shape| shape.event_type == part.event_type());
@@ -209,7 +209,7 @@ impl<M: Evolve> Member for M {
             }
             return Ok(is_own);
         }
-        let event = decode_selected::<M::Event>(event, part, query, own_tags)?;
+        let event = decode_selected::<M::Event>(event, part, query, own_names)?;
         if let Some(event) = &event {
             self.evolve(event);
         }
