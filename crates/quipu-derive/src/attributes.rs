@@ -1,9 +1,12 @@
 //! What all derives ask of their input: attributes, names, named fields.
 
+use proc_macro2::TokenStream;
+use quote::quote_spanned;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
     Attribute, Data, DataStruct, DeriveInput, Error, Field, Fields, Ident, LitStr, Result, Token,
+    Type,
 };
 
 /// The most bytes in an event type or a tag.
@@ -31,6 +34,11 @@ pub(crate) fn named_fields(
             format!("`{}` is not a struct: {what} is a struct with named fields", input.ident),
         )),
     }
+}
+
+/// The text of a field as a tag. What is wrong with the field's type is shown at the field.
+pub(crate) fn tag_value(ident: &Ident, ty: &Type) -> TokenStream {
+    quote_spanned!(ty.span() => ::quipu::TagValue::tag_value(&self.#ident))
 }
 
 /// Refuses type and lifetime parameters.

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
 use syn::{Attribute, DeriveInput, Error, Field, Ident, LitInt, LitStr, Path, Result, Type};
 
-use crate::attributes::{check_event_type, field_name, ident_text, named_fields};
+use crate::attributes::{check_event_type, field_name, ident_text, named_fields, tag_value};
 
 /// What `#[event(...)]` says.
 #[derive(Default)]
@@ -20,6 +20,7 @@ struct Options {
 struct TagField<'a> {
     name: String,
     ident: &'a Ident,
+    ty: &'a Type,
 }
 
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
@@ -32,7 +33,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 let advice = format!("two fields have the tag \"{name}\": name one of them anew");
                 return Err(Error::new(field.span(), advice));
             }
-            tags.push(TagField { name, ident });
+            tags.push(TagField { name, ident, ty: &field.ty });
         }
     }
     let Some(event_type) = &options.event_type else {
@@ -48,7 +49,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let codec = options.codec.as_ref().map_or(quote!(::quipu::Json), ToTokens::to_token_stream);
     let stream = stream(input, &options, &tags)?;
     let tag_names = tags.iter().map(|tag| &tag.name);
-    let tag_fields = tags.iter().map(|tag| tag.ident);
+    let tag_values = tags.iter().map(|tag| tag_value(tag.ident, tag.ty));
     let shape = shape(input, &fields)?;
     Ok(quote! {
         #[automatically_derived]
@@ -65,7 +66,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
 
             fn tags(&self) -> ::core::result::Result<::quipu::Tags, ::quipu::NameError> {
                 ::quipu::__private::tags([
-                    #((#tag_names, ::quipu::TagValue::tag_value(&self.#tag_fields)),)*
+                    #((#tag_names, #tag_values),)*
                 ])
             }
 
@@ -116,7 +117,7 @@ fn stream(input: &DeriveInput, options: &Options, tags: &[TagField<'_>]) -> Resu
     if let Some(pattern) = &options.stream {
         return stream_of_pattern(input, pattern);
     }
-    let Some(TagField { name, ident }) = tags.first() else {
+    let Some(TagField { name, ident, ty }) = tags.first() else {
         let advice = format!(
             "`{}` has no stream: mark the field that says whose event it is with #[tag], or write \
              #[event(stream = \"name\")]",
@@ -124,7 +125,8 @@ fn stream(input: &DeriveInput, options: &Options, tags: &[TagField<'_>]) -> Resu
         );
         return Err(Error::new(input.ident.span(), advice));
     };
-    Ok(quote!(::quipu::__private::stream(#name, &::quipu::TagValue::tag_value(&self.#ident))))
+    let value = tag_value(ident, ty);
+    Ok(quote!(::quipu::__private::stream(#name, &#value)))
 }
 
 /// Puts a pattern such as `transfer-{id}` together: text, and the tag values of fields.
@@ -144,13 +146,13 @@ fn stream_of_pattern(input: &DeriveInput, pattern: &LitStr) -> Result<TokenStrea
         let field = fields
             .iter()
             .find_map(|field| field.ident.as_ref().filter(|ident| ident_text(ident) == name));
-        let Some(field) = field else {
+        let Some(value) = field else {
             let advice = format!("`{}` has no field `{name}`: name one of its own", input.ident);
             return Err(Error::new(pattern.span(), advice));
         };
         pushes.push(quote! {
             name.push_str(#before);
-            name.push_str(&::quipu::TagValue::tag_value(&self.#field));
+            name.push_str(&#value);
         });
         rest = behind;
     }

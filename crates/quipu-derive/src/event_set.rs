@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Error, Fields, Result, Type};
+use syn::{Data, DataEnum, DeriveInput, Error, Fields, Ident, Result, Type};
 
 use crate::attributes::refuse_generics;
 
@@ -16,24 +16,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         );
         return Err(Error::new(input.ident.span(), advice));
     };
-    let mut variants = Vec::new();
-    let mut events: Vec<&Type> = Vec::new();
-    for variant in &data.variants {
-        let field = match &variant.fields {
-            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => fields.unnamed.first(),
-            _ => None,
-        };
-        let Some(field) = field else {
-            let advice = format!(
-                "the variant `{0}` does not hold one event: write `{0}(EventStruct)`, and keep \
-                 the fields in the struct",
-                variant.ident
-            );
-            return Err(Error::new(variant.ident.span(), advice));
-        };
-        variants.push(&variant.ident);
-        events.push(&field.ty);
-    }
+    let (variants, events) = variants(data)?;
     let ident = &input.ident;
     if events.is_empty() {
         let advice = format!("`{ident}` has no variants: a set has at least one event");
@@ -84,4 +67,27 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             }
         )*
     })
+}
+
+/// The names of the variants, and the events that they hold.
+fn variants(data: &DataEnum) -> Result<(Vec<&Ident>, Vec<&Type>)> {
+    let mut variants = Vec::new();
+    let mut events: Vec<&Type> = Vec::new();
+    for variant in &data.variants {
+        let field = match &variant.fields {
+            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => fields.unnamed.first(),
+            _ => None,
+        };
+        let Some(field) = field else {
+            let advice = format!(
+                "the variant `{0}` does not hold one event: write `{0}(EventStruct)`, and keep \
+                 the fields in the struct",
+                variant.ident
+            );
+            return Err(Error::new(variant.ident.span(), advice));
+        };
+        variants.push(&variant.ident);
+        events.push(&field.ty);
+    }
+    Ok((variants, events))
 }

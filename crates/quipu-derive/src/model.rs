@@ -6,7 +6,7 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, Error, Ident, LitInt, LitStr, Path, Result, Type};
 
-use crate::attributes::{field_name, ident_text, named_fields};
+use crate::attributes::{field_name, ident_text, named_fields, tag_value};
 
 /// What `#[model(...)]` or `#[aggregate(...)]` says.
 #[derive(Default)]
@@ -66,9 +66,8 @@ pub(crate) fn expand_aggregate(input: &DeriveInput) -> Result<TokenStream> {
         None => key.name.clone(),
     };
     let (ident, vis, id, ty) = (&input.ident, &input.vis, &key.ident, &key.ty);
-    let stream = quote! {
-        ::quipu::__private::stream(#category, &::quipu::TagValue::tag_value(&self.#id))
-    };
+    let value = tag_value(id, ty);
+    let stream = quote!(::quipu::__private::stream(#category, &#value));
     let query = quote! {
         let stream = #stream?;
         ::quipu::__private::stream_query::<Self::Event>(stream)
@@ -154,10 +153,10 @@ impl<'a> Model<'a> {
 
     fn tag_query(&self) -> TokenStream {
         let names = self.keys.iter().map(|key| &key.name);
-        let idents = self.keys.iter().map(|key| &key.ident);
+        let values = self.keys.iter().map(|key| tag_value(&key.ident, &key.ty));
         quote! {
             ::quipu::__private::tag_query::<Self::Event>([
-                #((#names, ::quipu::TagValue::tag_value(&self.#idents)),)*
+                #((#names, #values),)*
             ])
         }
     }

@@ -126,7 +126,9 @@ pub enum Unavailable {
 
 fn describe_conflict(attempt_count: u32, violations: &[Violation]) -> String {
     let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    let times = if attempt_count == 1 { "time" } else { "times" };
     let violations = violations.join("; ");
-    format!("another append came first, {attempt_count} {times} of {attempt_count}: {violations}")
+    if attempt_count == 1 {
+        return format!("another append came first: {violations}");
+    }
+    format!("another append came first, each of {attempt_count} times: {violations}")
 }

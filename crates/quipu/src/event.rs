@@ -163,6 +163,12 @@ pub struct FieldShape {
 ///
 /// assert_eq!(OrderId(4711).tag_value(), "4711");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the type `{Self}` of a tag or key has no text of its own",
+    label = "this field cannot be a tag or a key",
+    note = "give the field an id type: `#[derive(TagValue)] struct Id(String);`, or implement \
+            TagValue for `{Self}`"
+)]
 pub trait TagValue {
     /// The value as text.
     fn tag_value(&self) -> Cow<'_, str>;

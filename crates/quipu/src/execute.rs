@@ -13,7 +13,8 @@ use std::fmt;
 use std::future::IntoFuture;
 
 use quipu_core::{
-    Append, AppendError, Appended, AppendedStream, BoxFuture, EventId, Position, Query, Violation,
+    Append, AppendCondition, AppendError, Appended, AppendedStream, BoxFuture, EventId, Position,
+    Query, Violation,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -291,7 +292,7 @@ impl<C: Command> Run<C> {
                 append.expectations.push((stream, expected));
             }
             (None, Guard::Log(query, after)) => {
-                *append = std::mem::take(append).fail_if(query, after)
+                append.conditions.push(AppendCondition { query, after })
             }
             (Some(query), own) => {
                 let after = match own {
@@ -299,13 +300,13 @@ impl<C: Command> Run<C> {
                     Guard::Log(_, after) => after,
                 };
                 if !query.items.is_empty() {
-                    *append = std::mem::take(append).fail_if(query, after);
+                    append.conditions.push(AppendCondition { query, after });
                 }
             }
         }
         if let Some(lookup) = &self.lookup {
             let (query, after) = lookup.condition();
-            *append = std::mem::take(append).fail_if(query, after);
+            append.conditions.push(AppendCondition { query, after });
         }
     }
 

@@ -181,18 +181,16 @@ impl<M: Model> Fold<M> {
         let StreamRead { state: found, mut batches } = app.store().read_stream(read).await?;
         let mut expected = begin;
         while let Some(batch) = batches.next().await? {
-            for event in batch.iter() {
-                let place = (event.revision(), event.position());
-                if let Some(expected) = expected.take() {
-                    if place != expected {
-                        return Ok(Outcome::Stale);
-                    }
-                    continue;
+            let mut events = batch.iter();
+            if let Some(expected) = expected.take() {
+                let shown = events.next().map(|event| (event.revision(), event.position()));
+                if shown != Some(expected) {
+                    return Ok(Outcome::Stale);
                 }
-                self.fold(app.upcasters(), event)?;
-                if let Source::Stream { last, .. } = &mut self.source {
-                    *last = Some(place);
-                }
+            }
+            self.fold(app.upcasters(), events)?;
+            if let (Source::Stream { last, .. }, Some(event)) = (&mut self.source, batch.last()) {
+                *last = Some((event.revision(), event.position()));
             }
         }
         if expected.is_some() {
@@ -217,18 +215,23 @@ impl<M: Model> Fold<M> {
             return Ok(Outcome::Stale);
         }
         while let Some(batch) = batches.next().await? {
-            for event in batch.iter() {
-                self.fold(app.upcasters(), event)?;
-            }
+            self.fold(app.upcasters(), batch.iter())?;
         }
         self.source = Source::Log { frontier: Some(found) };
         Ok(Outcome::Read)
     }
 
-    fn fold(&mut self, upcasters: &Upcasters, event: EventRef<'_>) -> Result<(), DecodeError> {
+    fn fold<'a>(
+        &mut self,
+        upcasters: &Upcasters,
+        events: impl Iterator<Item = EventRef<'a>>,
+    ) -> Result<(), DecodeError> {
         let is_only = self.plans.len() == 1 && matches!(self.source, Source::Log { .. });
         let mut members = self.model.members();
-        fold_event(&mut members, &mut self.plans, upcasters, event, is_only)
+        for event in events {
+            fold_event(&mut members, &mut self.plans, upcasters, event, is_only)?;
+        }
+        Ok(())
     }
 
     /// The snapshots that are due. Made of what was read only, so of what is durable.

@@ -240,8 +240,7 @@ impl Upcasters {
         mut part: Part<'a>,
         done: &mut Vec<Part<'a>>,
     ) -> Result<bool, DecodeProblem> {
-        loop {
-            let Some(steps) = self.types.get(part.event_type()) else { break };
+        while let Some(steps) = self.types.get(part.event_type()) {
             let (event_type, version) = (part.event_type().to_owned(), part.version());
             match (&steps.whole, steps.versions.get(&version)) {
                 (Some(Whole::Drop), _) => return Ok(false),
@@ -282,10 +281,10 @@ impl Upcasters {
     }
 
     /// Nobody can say which parts erased data had: it is an erased event of each target.
-    fn follow_erased<'a>(
+    fn follow_erased(
         &self,
         targets: &[(&'static str, u32)],
-        done: &mut Vec<Part<'a>>,
+        done: &mut Vec<Part<'_>>,
     ) -> Result<bool, DecodeProblem> {
         for (target, version) in targets {
             self.follow(Part::new(Cow::Borrowed(*target), *version, PartData::Erased), done)?;
