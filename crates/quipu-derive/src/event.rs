@@ -143,9 +143,10 @@ fn stream_of_pattern(input: &DeriveInput, pattern: &LitStr) -> Result<TokenStrea
         let Some((name, behind)) = after.split_once('}') else {
             return Err(Error::new(pattern.span(), "a `{` has no `}`: write {field}"));
         };
-        let field = fields
-            .iter()
-            .find_map(|field| field.ident.as_ref().filter(|ident| ident_text(ident) == name));
+        let field = fields.iter().find_map(|field| {
+            let ident = field.ident.as_ref().filter(|ident| ident_text(ident) == name)?;
+            Some(tag_value(ident, &field.ty))
+        });
         let Some(value) = field else {
             let advice = format!("`{}` has no field `{name}`: name one of its own", input.ident);
             return Err(Error::new(pattern.span(), advice));

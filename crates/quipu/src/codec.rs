@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 /// use quipu::{Codec, CodecError};
 /// use serde::{Serialize, de::DeserializeOwned};
 ///
-/// /// JSON that people can read in a dump.
+/// /// JSON that people like to read.
 /// struct Pretty;
 ///
 /// impl Codec for Pretty {

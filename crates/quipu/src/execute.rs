@@ -292,7 +292,7 @@ impl<C: Command> Run<C> {
                 append.expectations.push((stream, expected));
             }
             (None, Guard::Log(query, after)) => {
-                append.conditions.push(AppendCondition { query, after })
+                append.conditions.push(AppendCondition { query, after });
             }
             (Some(query), own) => {
                 let after = match own {

@@ -190,3 +190,65 @@ async fn write(store: &dyn EventStore, keep: Keep) -> Option<()> {
     store.snapshots().prune(&keep.key, keep.retain).await.ok()?;
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_due_by_count_or_by_duration() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(30));
+        let by_count = SnapshotPolicy::never().every(10);
+        let by_duration = SnapshotPolicy::never().when_slower_than(Duration::from_millis(20));
+
+        assert!(!SnapshotPolicy::never().is_due(1_000, long));
+        assert!(by_count.is_due(10, short) && !by_count.is_due(9, long));
+        assert!(by_duration.is_due(1, long) && !by_duration.is_due(1_000, short));
+        assert!(!by_duration.is_due(0, long), "there is nothing new to keep");
+    }
+
+    #[test]
+    fn the_data_of_a_snapshot_comes_apart_as_it_was_put_together() {
+        for revision in [None, Some(Revision::FIRST), Some(Revision::new(1 << 40))] {
+            let data = encode(revision, b"state");
+
+            let kept = Kept::parse(&data).unwrap();
+
+            assert_eq!((kept.revision, kept.state), (revision, &b"state"[..]));
+        }
+        assert!(Kept::parse(b"1234567").is_none());
+    }
+
+    /// A task that has enough to do drops what more comes, and takes some again later.
+    #[test]
+    fn a_busy_writer_drops_snapshots() {
+        let store: Arc<dyn EventStore> = Arc::new(quipu_core::MemoryStore::new());
+        let writer = Arc::new(SnapshotWriter::default());
+        let keep = |key: &str, job: SnapshotJob| Keep {
+            key: key.to_owned(),
+            position: Position::FIRST,
+            revision: None,
+            retain: 1,
+            job,
+        };
+        let gate = Arc::new(std::sync::Barrier::new(WRITES_MAX + 1));
+        for index in 0..WRITES_MAX {
+            let gate = Arc::clone(&gate);
+            let job = Box::new(move || {
+                gate.wait();
+                Some(Vec::new())
+            });
+            writer.submit(&store, keep(&format!("busy {index}"), job));
+        }
+
+        writer.submit(&store, keep("dropped", Box::new(|| Some(Vec::new()))));
+        gate.wait();
+        block_on(writer.settle());
+        writer.submit(&store, keep("later", Box::new(|| Some(Vec::new()))));
+        block_on(writer.settle());
+
+        let is_kept = |key| block_on(store.snapshots().get(key, Position::MAX)).unwrap().is_some();
+        assert!(is_kept("busy 0") && is_kept("busy 1") && is_kept("later"));
+        assert!(!is_kept("dropped"));
+    }
+}

@@ -40,16 +40,16 @@ async fn a_state_as_of_a_time_has_what_was_recorded_by_then() {
     let store = MemoryStore::with_clock(clock.as_clock());
     let app = Quipu::over(Arc::new(store)).with_clock(clock.as_clock());
     app.execute(open("a")).await.unwrap();
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     app.execute(deposit("a", 10)).await.unwrap();
     let then = clock.now();
-    clock.advance(Duration::from_secs(60));
+    clock.advance(Duration::from_mins(1));
     app.execute(deposit("a", 10)).await.unwrap();
 
     let models = (Balance::of(id("a")), Account::of(id("a")));
     let both = app.load(models).as_of_time(then).await.unwrap();
     let alone = app.load(Account::of(id("a"))).as_of_time(then).await.unwrap();
-    let future = app.load(Account::of(id("a"))).as_of_time(then.plus(Duration::from_secs(600)));
+    let future = app.load(Account::of(id("a"))).as_of_time(then.plus(Duration::from_mins(10)));
 
     assert_eq!((both.0.cents, both.1.balance, alone.balance), (10, 10, 10));
     assert!(matches!(future.await, Err(LoadError::AsOfInFuture { .. })));
