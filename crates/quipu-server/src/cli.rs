@@ -61,6 +61,7 @@ pub(crate) enum Verb {
     Tail(TailArgs),
     Streams(StreamsArgs),
     Stats(StatsArgs),
+    Schemas(SchemasArgs),
     Verify(VerifyArgs),
     RebuildIndex(RebuildIndexArgs),
     Scavenge(ScavengeArgs),
@@ -268,6 +269,21 @@ Examples:
   quipu stats --format jsonl")]
 pub(crate) struct StatsArgs {
     /// Count reserved events and streams too.
+    #[arg(long)]
+    pub(crate) system: bool,
+}
+
+/// Lists the schema versions of each event type that the log holds.
+///
+/// The framework notes them in the events' metadata, under `$schemaVersion`; `-` stands for events
+/// of which nobody noted one. It reads the whole log.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu schemas
+  quipu schemas --format jsonl")]
+pub(crate) struct SchemasArgs {
+    /// List reserved types too, those of the store and the framework.
     #[arg(long)]
     pub(crate) system: bool,
 }

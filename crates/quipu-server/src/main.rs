@@ -49,6 +49,7 @@ fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         Verb::Tail(args) => verbs::tail::run(args, context),
         Verb::Streams(args) => verbs::streams::run(args, context),
         Verb::Stats(args) => verbs::stats::run(args, context),
+        Verb::Schemas(args) => verbs::schemas::run(args, context),
         Verb::Verify(args) => verbs::verify::run(args, context),
         Verb::RebuildIndex(args) => verbs::rebuild_index::run(args, context),
         Verb::Scavenge(args) => verbs::scavenge::run(args, context),

@@ -10,6 +10,7 @@ pub(crate) mod read;
 pub(crate) mod rebuild_index;
 pub(crate) mod restore;
 pub(crate) mod scavenge;
+pub(crate) mod schemas;
 pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod streams;

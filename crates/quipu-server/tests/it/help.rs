@@ -8,6 +8,7 @@ const VERBS: &[&str] = &[
     "tail",
     "streams",
     "stats",
+    "schemas",
     "verify",
     "rebuild-index",
     "scavenge",

@@ -23,6 +23,7 @@ mod output;
 mod read;
 mod real_logs;
 mod sample;
+mod schemas;
 mod stats;
 mod stream;
 mod tail;

@@ -1,0 +1,10 @@
+use quipu::Event;
+use serde::{Deserialize, Serialize};
+
+#[derive(Event, Serialize, Deserialize)]
+struct Opened {
+    #[tag]
+    door: String,
+}
+
+fn main() {}

@@ -1,0 +1,220 @@
+//! [`Quipu`]: the handle that an application holds.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use quipu_core::{EventStore, MemoryStore, Query, Timestamp};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::command::Command;
+use crate::event::EventSet;
+use crate::execute::Execute;
+use crate::history::History;
+use crate::load::Load;
+use crate::model::{Evolve, Model};
+use crate::private;
+use crate::snapshot::SnapshotWriter;
+use crate::upcast::{UpcasterError, Upcasters};
+
+/// What an application asks for the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How many queues there are for boundaries that many commands want at once.
+const QUEUE_COUNT: usize = 256;
+
+/// An application's way to its events: load models, execute commands, look back.
+///
+/// It is a store and how its events are read. Clones are handles to the same and cost nothing.
+///
+/// Futures need no particular runtime. Where one of tokio's is there, pauses and snapshots use it,
+/// and it must have its timer enabled.
+///
+/// ```
+/// use quipu::{Event, Evolve, Aggregate, Quipu};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// #[event(type = "door.opened")]
+/// struct Opened { #[tag] door: String }
+///
+/// #[derive(Aggregate, Clone, Debug)]
+/// #[aggregate(events = Opened)]
+/// struct Door { #[key] door: String, is_open: bool }
+///
+/// impl Evolve for Door {
+///     fn evolve(&mut self, _opened: &Opened) {
+///         self.is_open = true;
+///     }
+/// }
+///
+/// # futures_lite::future::block_on(async {
+/// let app = Quipu::in_memory();
+/// let door = app.load(Door::of("front".to_owned())).await?;
+/// assert!(!door.is_open);
+/// assert_eq!(door.revision(), None, "nothing has happened to it yet");
+/// # Ok::<(), quipu::LoadError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Quipu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    store: Arc<dyn EventStore>,
+    upcasters: Arc<Upcasters>,
+    clock: Clock,
+    snapshots: Arc<SnapshotWriter>,
+    /// Commands that lost against others queue here, by boundary, so that each loses once. Held
+    /// over one read, decision and append; nothing else is waited for meanwhile.
+    queues: Arc<[Mutex<()>]>,
+}
+
+impl Quipu {
+    /// Opens the store in a directory; makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`](quipu_engine::OpenError).
+    ///
+    /// ```
+    /// # futures_lite::future::block_on(async {
+    /// # let directory = tempfile::tempdir()?;
+    /// let app = quipu::Quipu::open(directory.path().join("bank.quipu")).await?;
+    /// assert_eq!(app.store().frontier().await?.get(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[cfg(feature = "embedded")]
+    #[expect(clippy::unused_async, reason = "other stores are opened over a network")]
+    pub async fn open(
+        directory: impl AsRef<std::path::Path>,
+    ) -> Result<Self, quipu_engine::OpenError> {
+        let directory = directory.as_ref();
+        let name = directory.file_stem().map(|name| name.to_string_lossy().into_owned());
+        let engine = quipu_engine::OpenOptions::new()
+            .create(true)
+            .name(name.as_deref().unwrap_or("quipu"))
+            .open(directory)?;
+        Ok(Self::over(Arc::new(engine)))
+    }
+
+    /// A store in memory: for tests. Nothing outlives it.
+    pub fn in_memory() -> Self {
+        Self::over(Arc::new(MemoryStore::new()))
+    }
+
+    /// Works on any store.
+    pub fn over(store: Arc<dyn EventStore>) -> Self {
+        let queues = (0..QUEUE_COUNT).map(|_| Mutex::new(())).collect();
+        let inner = Inner {
+            store,
+            upcasters: Arc::new(Upcasters::new()),
+            clock: Arc::new(Timestamp::now),
+            snapshots: Arc::new(SnapshotWriter::default()),
+            queues,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The same application, which reads old events through these upcasters.
+    ///
+    /// # Errors
+    ///
+    /// An [`UpcasterError`] if a chain of them leads nowhere.
+    pub fn with_upcasters(self, upcasters: Upcasters) -> Result<Self, UpcasterError> {
+        upcasters.check()?;
+        let inner = Inner { upcasters: Arc::new(upcasters), ..(*self.inner).clone() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same application, going by this clock instead of the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        let inner = Inner { clock, ..(*self.inner).clone() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Loads a model: its latest snapshot, and then the rest.
+    pub fn load<M: Model>(&self, model: M) -> Load<M> {
+        Load::new(self.clone(), model)
+    }
+
+    /// Executes a command: load, decide, append, and again if another append came first.
+    pub fn execute<C: Command>(&self, command: C) -> Execute<C> {
+        Execute::new(self.clone(), command)
+    }
+
+    /// Reads what happened to a model: each event with who, when and why.
+    pub fn history<M: Evolve>(&self, model: M) -> History<M> {
+        History::new(self.clone(), model)
+    }
+
+    /// The store underneath.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.inner.store
+    }
+
+    /// How old events are read.
+    pub fn upcasters(&self) -> &Upcasters {
+        &self.inner.upcasters
+    }
+
+    /// The time by the application's clock.
+    pub fn now(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+
+    /// The query that finds every event of a set, also those that upcasters make of others.
+    pub fn query_of<E: EventSet>(&self) -> Query {
+        let types = private::types::<E>().expect("derives accept only names as event types");
+        let item = quipu_core::QueryItem { types, ..quipu_core::QueryItem::default() };
+        self.upcasters().widen(item.into())
+    }
+
+    /// Waits until no snapshot is being written, so that a test or a shutdown can go on.
+    pub async fn settle_snapshots(&self) {
+        self.inner.snapshots.settle().await;
+    }
+
+    pub(crate) fn snapshots(&self) -> &Arc<SnapshotWriter> {
+        &self.inner.snapshots
+    }
+
+    /// A place in the queue for a boundary, at once or after waiting for it.
+    pub(crate) fn queue(&self, boundary: &Query) -> Queue<'_> {
+        let mut hasher = DefaultHasher::new();
+        boundary.hash(&mut hasher);
+        let index = hasher.finish() as usize % QUEUE_COUNT;
+        Queue(self.inner.queues.get(index).expect("the index is below the count"))
+    }
+}
+
+impl fmt::Debug for Quipu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quipu")
+            .field("store", &self.inner.store.identity())
+            .field("upcasters", &self.inner.upcasters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the commands wait that lost against others.
+pub(crate) struct Queue<'a>(&'a Mutex<()>);
+
+impl<'a> Queue<'a> {
+    /// Waits only if others do: the first command of a boundary that nobody wants goes ahead.
+    pub(crate) async fn pass(&self) -> Option<MutexGuard<'a, ()>> {
+        match self.0.try_lock() {
+            Ok(_free) => None,
+            Err(_busy) => Some(self.0.lock().await),
+        }
+    }
+
+    /// Waits for its turn.
+    pub(crate) async fn enter(&self) -> MutexGuard<'a, ()> {
+        self.0.lock().await
+    }
+}
