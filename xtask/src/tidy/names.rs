@@ -9,8 +9,7 @@ use super::Finding;
 use super::source::Source;
 
 /// A word never to be used in a public name, and what to say.
-const BANNED: [(&str, &str); 13] = [
-    ("aggregate", "stream, or decider"),
+const BANNED: [(&str, &str); 12] = [
     ("bookmark", "checkpoint"),
     ("chunk", "segment, or batch"),
     ("criteria", "query"),
