@@ -98,7 +98,7 @@ pub(crate) fn metadata(
     hasher: KeyHasher,
     stream: &StreamName,
 ) -> Result<Option<(StreamMetadata, Revision)>, DiskError> {
-    // Most streams have none, and this is asked of every new one.
+    // Most streams have none, and the name of the metadata stream takes an allocation.
     if !reader.has(hasher.metadata_stream(stream.as_str()))? {
         return Ok(None);
     }
@@ -117,20 +117,11 @@ fn find_last<T>(
     stream: &StreamName,
     look: impl Fn(&Record<'_>) -> Option<T>,
 ) -> Result<Option<T>, DiskError> {
-    let key = hasher.stream(stream.as_str());
-    if !reader.has(key)? {
-        return Ok(None);
-    }
-    let mut cursor = reader.cursor(key, u64::MAX, Direction::Backward);
-    while let Some(position) = cursor.next()? {
-        let found = records.with_record(position, |record| {
+    reader.last_with(hasher.stream(stream.as_str()), |position| {
+        records.with_record(position, |record| {
             if is_in_stream(&record, hasher, stream) { look(&record) } else { None }
-        })?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+        })
+    })
 }
 
 /// The name of the stream that begins at a position, if one does.

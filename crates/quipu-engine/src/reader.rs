@@ -13,7 +13,8 @@ use quipu_core::{
 };
 
 use crate::error::DiskError;
-use crate::format::batch::{BATCH_MAGIC, padded};
+use crate::format::batch::{BATCH_HEADER_SIZE, BATCH_MAGIC, BatchHeader, padded};
+use crate::format::checksum;
 use crate::format::record::Record;
 use crate::index::{Cursor, Reader};
 use crate::log::Log;
@@ -24,6 +25,10 @@ use crate::segment::Segments;
 const BATCH_COUNT_MAX: usize = 1_024;
 /// A batch is given out once it has this many bytes.
 const BATCH_SIZE: usize = 1 << 20;
+/// Events for which a batch has room at first.
+const FIRST_COUNT: usize = 12;
+/// From so many records on a batch is checked as a whole.
+const SUMMED_COUNT_MIN: u32 = 4;
 /// The most candidates that are looked at for one batch.
 const CANDIDATE_COUNT_MAX: usize = 65_536;
 
@@ -117,7 +122,12 @@ impl Log {
         if first > last || first < retention.first() {
             return Ok(Picked::nothing(Arc::clone(self)));
         }
-        let place = lookup::place_of(&**self, reader, self.hasher, &stream, first)?;
+        let place = match direction {
+            // From one end of the stream to the other: no need to look where it is.
+            Direction::Forward if first == Revision::FIRST => Some(0),
+            Direction::Backward if first == last => Some(u64::MAX),
+            _ => lookup::place_of(&**self, reader, self.hasher, &stream, first)?,
+        };
         let Some(place) = place else {
             return Ok(Picked::nothing(Arc::clone(self)));
         };
@@ -300,6 +310,10 @@ pub(crate) struct Gather {
 
 impl Gather {
     pub(crate) fn push(&mut self, record: &Record<'_>) {
+        if self.spans.is_empty() {
+            self.spans.reserve(FIRST_COUNT);
+            self.buffer.reserve(FIRST_COUNT * record.body().len());
+        }
         self.spans.push(record.span_of_body(self.buffer.len()));
         self.buffer.put_slice(record.body());
     }
@@ -410,6 +424,8 @@ pub(crate) fn read_stretch(
     let mut spans = Vec::with_capacity(usize::try_from(last - first + 1).unwrap_or(0));
     let mut end = start;
     let mut position = first;
+    // Positions below are in a batch that was checked as a whole.
+    let mut summed_until = first;
     while position <= last && end - start < BATCH_SIZE {
         let offset = match end {
             _ if position > first && may_be_batch(&bytes, end) => {
@@ -417,9 +433,23 @@ pub(crate) fn read_stretch(
             }
             _ => end,
         };
-        let record =
-            Record::decode(bytes.get(offset..).unwrap_or_default(), segment.seed, position)
-                .map_err(|reason| DiskError::corrupt(&segment.path, offset as u64, reason))?;
+        if position >= summed_until
+            && let Some(batch) = batch_before(&bytes, segment.seed, offset, position)
+        {
+            match check_whole(&batch, last, &bytes[offset..], segment.seed) {
+                Whole::Right => summed_until = position + u64::from(batch.count),
+                // Then it is the first of the next stretch, and fits.
+                Whole::TooLong if position > first => break,
+                Whole::TooLong | Whole::NotChecked => {}
+            }
+        }
+        let rest = bytes.get(offset..).unwrap_or_default();
+        let record = if position < summed_until {
+            Record::decode_summed(rest, position)
+        } else {
+            Record::decode(rest, segment.seed, position)
+        };
+        let record = record.map_err(|why| DiskError::corrupt(&segment.path, offset as u64, why))?;
         if !record.is_stub() {
             spans.push(record.span(offset - start));
         }
@@ -427,6 +457,38 @@ pub(crate) fn read_stretch(
         position += 1;
     }
     Ok((EventBatch::from_spans(bytes.slice(start..end), spans), position))
+}
+
+/// The head of the batch whose first record is at `offset` and has this position, if one begins
+/// there.
+fn batch_before(bytes: &[u8], seed: u32, offset: usize, position: u64) -> Option<BatchHeader> {
+    let head = bytes.get(offset.checked_sub(BATCH_HEADER_SIZE)?..offset)?;
+    let (header, _) = BatchHeader::decode(head, seed).ok()?;
+    (header.first_position == position && header.count > 0).then_some(header)
+}
+
+/// What checking a batch as a whole came to.
+enum Whole {
+    Right,
+    /// It does not end within the stretch.
+    TooLong,
+    /// Each record has to be checked: there are few, or it will be said which one is damaged.
+    NotChecked,
+}
+
+/// Checks a batch's records by their common checksum, which takes less time than many small ones.
+fn check_whole(batch: &BatchHeader, last: u64, body: &[u8], seed: u32) -> Whole {
+    if batch.count < SUMMED_COUNT_MIN {
+        return Whole::NotChecked;
+    }
+    if batch.first_position + u64::from(batch.count) - 1 > last {
+        let fits = batch.count as usize <= BATCH_COUNT_MAX;
+        return if fits { Whole::TooLong } else { Whole::NotChecked };
+    }
+    match body.get(..batch.body_size as usize) {
+        Some(body) if checksum(seed, body) == batch.body_crc => Whole::Right,
+        _ => Whole::NotChecked,
+    }
 }
 
 /// Whether a batch's head seems to follow the record that ends at `end`. A record's checksum may

@@ -121,15 +121,8 @@ fn narrow_u32(size: usize) -> u32 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
     bytes: &'a [u8],
+    head: &'a [u8; RECORD_HEADER_SIZE],
     position: u64,
-    options_size: u16,
-    stream_size: u16,
-    tags_size: u16,
-    type_size: u8,
-    content_type_size: u8,
-    metadata_size: u32,
-    data_size: u32,
-    flags: u16,
 }
 
 impl<'a> Record<'a> {
@@ -144,46 +137,78 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
+    /// Reads the record of `position` at the start of `bytes`, which are part of a batch whose
+    /// checksum is right, and checks the rest.
+    #[inline]
+    pub(crate) fn decode_summed(bytes: &'a [u8], position: u64) -> Result<Self, &'static str> {
+        let record = Self::decode_unchecked(bytes, position)?;
+        record.check_grammar()?;
+        Ok(record)
+    }
+
     /// Reads the record's sizes. They are within the bytes, but nothing else is checked: for bytes
     /// that were checked before, or are about to be.
+    #[inline]
     pub(crate) fn decode_unchecked(bytes: &'a [u8], position: u64) -> Result<Self, &'static str> {
         const SHORT: &str = "the record is cut short";
         let head = bytes.first_chunk::<RECORD_HEADER_SIZE>().ok_or(SHORT)?;
-        let u16_at = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
-        let u32_at =
-            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let size = u32_at(0) as usize;
+        let size = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let bytes = bytes.get(..size).ok_or(SHORT)?;
-        let record = Self {
-            bytes,
-            position,
-            flags: u16_at(8),
-            stream_size: u16_at(10),
-            type_size: head[12],
-            content_type_size: head[13],
-            tags_size: u16_at(14),
-            metadata_size: u32_at(16),
-            data_size: u32_at(20),
-            options_size: u16_at(24),
-        };
-        let parts = u64::from(record.options_size)
-            + u64::from(record.stream_size)
-            + u64::from(record.type_size)
-            + u64::from(record.content_type_size)
-            + u64::from(record.tags_size)
-            + u64::from(record.metadata_size)
-            + u64::from(record.data_size);
+        let record = Self { bytes, head, position };
+        let names = record.options_size()
+            + record.stream_size()
+            + record.type_size()
+            + record.content_type_size()
+            + record.tags_size();
+        let parts =
+            names as u64 + u64::from(record.metadata_size()) + u64::from(record.data_size());
         if RECORD_HEADER_SIZE as u64 + parts != size as u64 {
             return Err("the record's parts do not add up to its size");
         }
         Ok(record)
     }
 
+    fn u16_at(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.head[at], self.head[at + 1]])
+    }
+
+    fn u32_at(&self, at: usize) -> u32 {
+        u32::from_le_bytes([self.head[at], self.head[at + 1], self.head[at + 2], self.head[at + 3]])
+    }
+
+    fn options_size(&self) -> usize {
+        usize::from(self.u16_at(24))
+    }
+
+    fn stream_size(&self) -> usize {
+        usize::from(self.u16_at(10))
+    }
+
+    fn type_size(&self) -> usize {
+        usize::from(self.head[12])
+    }
+
+    fn content_type_size(&self) -> usize {
+        usize::from(self.head[13])
+    }
+
+    fn tags_size(&self) -> usize {
+        usize::from(self.u16_at(14))
+    }
+
+    fn metadata_size(&self) -> u32 {
+        self.u32_at(16)
+    }
+
+    fn data_size(&self) -> u32 {
+        self.u32_at(20)
+    }
+
     fn check_grammar(&self) -> Result<(), &'static str> {
-        if self.flags & !flag::KNOWN != 0 {
+        if self.flags() & !flag::KNOWN != 0 {
             return Err("the record has flags that this version does not know");
         }
-        let mut options = self.part(RECORD_HEADER_SIZE, usize::from(self.options_size));
+        let mut options = self.part(RECORD_HEADER_SIZE, self.options_size());
         while let Some((kind, rest)) = options.split_first() {
             let (size, rest) = rest.split_first().ok_or("an optional field is cut short")?;
             options = rest.get(usize::from(*size)..).ok_or("an optional field is cut short")?;
@@ -211,15 +236,15 @@ impl<'a> Record<'a> {
     }
 
     pub(crate) fn flags(&self) -> u16 {
-        self.flags
+        self.u16_at(8)
     }
 
     pub(crate) fn is_stub(&self) -> bool {
-        self.flags & flag::STUB != 0
+        self.flags() & flag::STUB != 0
     }
 
     pub(crate) fn is_erased(&self) -> bool {
-        self.flags & flag::ERASED != 0
+        self.flags() & flag::ERASED != 0
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -240,27 +265,26 @@ impl<'a> Record<'a> {
 
     /// The stream's name; empty in a stub.
     pub(crate) fn stream(&self) -> &'a str {
-        self.text(self.names_offset(), usize::from(self.stream_size))
+        self.text(self.names_offset(), self.stream_size())
     }
 
     /// The event's type; empty in a stub.
     pub(crate) fn event_type(&self) -> &'a str {
-        let offset = self.names_offset() + usize::from(self.stream_size);
-        self.text(offset, usize::from(self.type_size))
+        let offset = self.names_offset() + self.stream_size();
+        self.text(offset, self.type_size())
     }
 
     pub(crate) fn content_type(&self) -> &'a str {
-        let offset =
-            self.names_offset() + usize::from(self.stream_size) + usize::from(self.type_size);
-        match self.content_type_size {
+        let offset = self.names_offset() + self.stream_size() + self.type_size();
+        match self.content_type_size() {
             0 => "application/json",
-            size => self.text(offset, usize::from(size)),
+            size => self.text(offset, size),
         }
     }
 
     /// The tags, each one byte of size and its bytes.
     pub(crate) fn tags(&self) -> impl Iterator<Item = &'a str> {
-        let mut rest = self.part(self.tags_offset(), usize::from(self.tags_size));
+        let mut rest = self.part(self.tags_offset(), self.tags_size());
         std::iter::from_fn(move || {
             let (size, tail) = rest.split_first()?;
             let (tag, tail) = tail.split_at_checked(usize::from(*size))?;
@@ -270,13 +294,13 @@ impl<'a> Record<'a> {
     }
 
     pub(crate) fn metadata(&self) -> &'a [u8] {
-        let offset = self.tags_offset() + usize::from(self.tags_size);
-        self.part(offset, self.metadata_size as usize)
+        let offset = self.tags_offset() + self.tags_size();
+        self.part(offset, self.metadata_size() as usize)
     }
 
     /// The data; in a stub, what scavenging left of the event.
     pub(crate) fn data(&self) -> &'a [u8] {
-        let size = self.data_size as usize;
+        let size = self.data_size() as usize;
         self.part(self.bytes.len() - size, size)
     }
 
@@ -298,29 +322,26 @@ impl<'a> Record<'a> {
             recorded_at: Timestamp::from_micros(self.recorded_at()),
             id: self.id(),
             offset: narrow_u32(offset),
-            data_size: self.data_size,
-            metadata_size: self.metadata_size,
-            stream_size: self.stream_size,
-            tags_size: self.tags_size,
-            type_size: self.type_size,
-            content_type_size: self.content_type_size,
+            data_size: self.data_size(),
+            metadata_size: self.metadata_size(),
+            stream_size: self.u16_at(10),
+            tags_size: self.u16_at(14),
+            type_size: self.head[12],
+            content_type_size: self.head[13],
             erased: self.is_erased(),
         }
     }
 
     fn names_offset(&self) -> usize {
-        RECORD_HEADER_SIZE + usize::from(self.options_size)
+        RECORD_HEADER_SIZE + self.options_size()
     }
 
     fn tags_offset(&self) -> usize {
-        self.names_offset()
-            + usize::from(self.stream_size)
-            + usize::from(self.type_size)
-            + usize::from(self.content_type_size)
+        self.names_offset() + self.stream_size() + self.type_size() + self.content_type_size()
     }
 
     fn field<const N: usize>(&self, offset: usize) -> [u8; N] {
-        *self.bytes[offset..].first_chunk().expect("a record has its whole header")
+        *self.head[offset..].first_chunk().expect("fields are within the header")
     }
 
     fn part(&self, offset: usize, size: usize) -> &'a [u8] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quipu_core::{Direction, Query, StreamName};
 
 use super::cursor::Cursor;
-use super::error::Result;
+use super::error::{IndexError, Result};
 use super::key::{IdKey, Key, KeyHasher};
 use super::list::ListCursor;
 use super::merge::next_name;
@@ -52,6 +52,27 @@ impl Reader {
             }
         }
         Ok(false)
+    }
+
+    /// What `look` finds at the last position that has a key and at which it finds anything.
+    pub(crate) fn last_with<T, E: From<IndexError>>(
+        &self,
+        key: Key,
+        mut look: impl FnMut(u64) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        for index in (0..self.sources.count()).rev() {
+            let Some((source, mut list)) = self.open(index, key)? else {
+                continue;
+            };
+            for ordinal in (0..list.count()).rev() {
+                let local = list.at(source, ordinal)?;
+                let found = look(source.first() + u64::from(local))?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// How many positions have a key.
