@@ -25,6 +25,8 @@ use crate::segment::Segments;
 const BATCH_COUNT_MAX: usize = 1_024;
 /// A batch is given out once it has this many bytes.
 const BATCH_SIZE: usize = 1 << 20;
+/// Candidates whose records are fetched together.
+const LOOKAHEAD: usize = 32;
 /// Events for which a batch has room at first.
 const FIRST_COUNT: usize = 12;
 /// From so many records on a batch is checked as a whole.
@@ -227,17 +229,21 @@ impl Pick {
 pub(crate) struct Picked {
     log: Arc<Log>,
     cursor: Option<Cursor>,
+    /// Candidates that the cursor gave and nobody has looked at, the last one first.
+    ahead: Vec<u64>,
     pick: Pick,
     left: u64,
 }
 
 impl Picked {
     fn new(log: Arc<Log>, cursor: Cursor, pick: Pick, limit: Option<u64>) -> Self {
-        Self { log, cursor: Some(cursor), pick, left: limit.unwrap_or(u64::MAX) }
+        let left = limit.unwrap_or(u64::MAX);
+        Self { log, cursor: Some(cursor), ahead: Vec::new(), pick, left }
     }
 
     fn nothing(log: Arc<Log>) -> Self {
-        Self { log, cursor: None, pick: Pick::Query(Query::nothing()), left: 0 }
+        let pick = Pick::Query(Query::nothing());
+        Self { log, cursor: None, ahead: Vec::new(), pick, left: 0 }
     }
 
     /// The next events. None where enough candidates were looked at, or at the end.
@@ -248,11 +254,7 @@ impl Picked {
         let mut last_seen = None;
         let mut is_done = self.left == 0;
         while !is_done && !gather.is_full() && looked_at < CANDIDATE_COUNT_MAX {
-            let next = match &mut self.cursor {
-                Some(cursor) => cursor.next()?,
-                None => None,
-            };
-            let Some(position) = next else {
+            let Some(position) = self.next_candidate(&segments)? else {
                 is_done = true;
                 break;
             };
@@ -270,6 +272,23 @@ impl Picked {
             is_done = self.left == 0;
         }
         Ok(Gathered { batch: gather.into_batch(), last_seen, is_done })
+    }
+
+    fn next_candidate(&mut self, segments: &Segments) -> Result<Option<u64>, DiskError> {
+        if self.ahead.is_empty()
+            && let Some(cursor) = &mut self.cursor
+        {
+            // No more than are wanted, since most candidates are.
+            let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(LOOKAHEAD);
+            while self.ahead.len() < count
+                && let Some(position) = cursor.next()?
+            {
+                self.ahead.push(position);
+            }
+            segments.fetch(&self.ahead);
+            self.ahead.reverse();
+        }
+        Ok(self.ahead.pop())
     }
 }
 

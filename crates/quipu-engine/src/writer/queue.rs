@@ -16,8 +16,8 @@ use super::prepared::Prepared;
 const REQUEST_COUNT_MAX: usize = 4_096;
 /// The most bytes of events and of their records that may wait, unless one request is larger.
 const REQUEST_SIZE_MAX: usize = 256 << 20;
-/// How long the writer stays awake when nothing waits.
-const WATCHED: Duration = Duration::from_micros(50);
+/// If requests come faster than this one after the other, the writer stays awake for the next.
+const WATCHED: Duration = Duration::from_micros(200);
 /// The most requests that the writer takes at once.
 const GROUP_COUNT_MAX: usize = 4_096;
 
@@ -78,6 +78,8 @@ pub(crate) struct Queue {
     arrived: Condvar,
     /// Whether something came since the writer last looked. A hint: it makes nobody wait.
     has_arrived: AtomicBool,
+    /// Whether the writer waited for less than [`WATCHED`] the last time. Only it looks.
+    was_quick: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +126,8 @@ impl Queue {
 
     /// Takes all that waits, or waits for something to come.
     pub(crate) fn take(&self, patience: Option<Duration>) -> Arrival {
-        self.watch();
+        let begun = Instant::now();
+        self.watch(begun);
         let mut waiting = self.lock();
         while waiting.requests.is_empty() {
             if waiting.is_closed {
@@ -148,21 +151,21 @@ impl Queue {
             };
         }
         waiting.is_writer_asleep = false;
+        self.was_quick.store(begun.elapsed() < WATCHED, Ordering::Relaxed);
         let count = waiting.requests.len().min(GROUP_COUNT_MAX);
         let requests: Vec<_> = waiting.requests.drain(..count).collect();
         waiting.size -= requests.iter().map(|request| request.size).sum::<usize>();
         Arrival::Requests(requests)
     }
 
-    /// Stays awake for a moment: who was just answered often comes back at once, and to be woken
-    /// takes as long as a good part of a sync.
-    fn watch(&self) {
+    /// Stays awake for a moment where it has paid: who was just answered often comes back at once,
+    /// and to be woken takes as long as a good part of a sync.
+    fn watch(&self, begun: Instant) {
         static CORES: LazyLock<usize> =
             LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-        if *CORES == 1 {
+        if *CORES == 1 || !self.was_quick.load(Ordering::Relaxed) {
             return;
         }
-        let begun = Instant::now();
         while !self.has_arrived.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
             std::hint::spin_loop();
         }
