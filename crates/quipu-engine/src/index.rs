@@ -42,6 +42,7 @@ mod write;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use quipu_core::StreamName;
@@ -71,6 +72,8 @@ const TAIL_EVENT_COUNT_MAX: u32 = 2_048;
 pub(crate) struct Index {
     origin: Origin,
     run_event_count: u32,
+    /// The position that the next event will have.
+    next: AtomicU64,
     /// The room that the last run took in memory, which the next is likely to take too.
     room: Mutex<Room>,
     /// The lock guards which sources there are. Under it sources are added and swapped, never
@@ -105,7 +108,8 @@ impl Index {
         }
         let tails = vec![SharedTail::new(Tail::new(next), next)];
         let sources = RwLock::new(Arc::new(Sources { runs, tails }));
-        Ok(Self { origin, run_event_count, room: Mutex::default(), sources })
+        let next = AtomicU64::new(next);
+        Ok(Self { origin, run_event_count, next, room: Mutex::default(), sources })
     }
 
     /// What turns names into keys.
@@ -115,9 +119,7 @@ impl Index {
 
     /// The position that the next event will have.
     pub(crate) fn next_position(&self) -> u64 {
-        let sources = self.snapshot();
-        let tail = active(&sources).read();
-        tail.first() + u64::from(tail.event_count())
+        self.next.load(Ordering::Acquire)
     }
 
     /// Adds the next events of the log. Tails that this makes full are frozen. Only the writer
@@ -143,6 +145,7 @@ impl Index {
                 self.freeze();
             }
         }
+        self.next.fetch_add(events.count() as u64, Ordering::Release);
     }
 
     /// How many events the tail that is added to may have: few enough that what it takes, some 170

@@ -94,10 +94,6 @@ pub trait File: Send + Sync + fmt::Debug {
     /// system may have dropped what it could not write, and a second call may lie.
     fn sync(&self) -> Result<()>;
 
-    /// Asks the system to begin with what [`sync`](Self::sync) will do for a range. Promises
-    /// nothing; that it fails is found by the sync.
-    fn begin_sync(&self, _range: Range<u64>) {}
-
     /// The bytes of a range that nobody will write to or cut off while the answer or a clone of it
     /// lives. They are mapped where the system can, not copied. `UnexpectedEof` if the file ends
     /// before.

@@ -21,7 +21,7 @@ impl Log {
     /// The entries of a term, by ordinal.
     pub(crate) fn read_index(&self, read: &ReadIndex) -> Result<IndexRead, DiskError> {
         let upto = self.frontier();
-        let reader = self.index.reader(upto);
+        let reader = self.index_reader(upto);
         let key = self.key_of(&read.term);
         let count = reader.count(key)?;
         let mut answer = IndexRead { frontier: Position::new(upto), count, ..IndexRead::default() };
@@ -63,7 +63,7 @@ impl Log {
 
     /// The names of streams, in the order of their bytes.
     pub(crate) fn list_streams(&self, list: &ListStreams) -> Result<Vec<StreamName>, DiskError> {
-        let reader = self.index.reader(self.frontier());
+        let reader = self.index_reader(self.frontier());
         let limit = list.limit.min(ANSWER_COUNT_MAX);
         // A category is the name itself, or what stands before its first hyphen.
         let prefix = match &list.category {
@@ -113,7 +113,7 @@ impl Log {
         self: &Arc<Self>,
         stream: StreamName,
     ) -> Result<StreamInfo, DiskError> {
-        let reader = self.index.reader(self.frontier());
+        let reader = self.index_reader(self.frontier());
         let facts = lookup::facts(&**self, &reader, self.hasher, &stream)?;
         let metadata = lookup::metadata(&**self, &reader, self.hasher, &stream)?;
         let state = facts.state();

@@ -8,7 +8,7 @@ use quipu_core::{LogId, Revision};
 use crate::error::DiskError;
 use crate::follower::Follower;
 use crate::format::record::Record;
-use crate::index::{IdKey, Index, Key, KeyHasher};
+use crate::index::{IdKey, Index, Key, KeyHasher, Reader};
 use crate::io::{File, Io};
 use crate::layout::Layout;
 use crate::manifest::ManifestFile;
@@ -75,6 +75,24 @@ impl Log {
             let _stays_behind = follower.follow(self);
         }
         self.watermark.get()
+    }
+
+    /// A reader of the index up to a position that is durable.
+    ///
+    /// The writer answers before it indexes, since whoever is answered has other things to do
+    /// first. Who is quicker waits here, for less than a sync takes.
+    pub(crate) fn index_reader(&self, upto: u64) -> Reader {
+        let mut looked = 0_u32;
+        while self.index.next_position() <= upto {
+            assert!(!self.health.has_failed(), "a writer that answers goes on to index");
+            looked += 1;
+            if looked.is_multiple_of(64) {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
+        }
+        self.index.reader(upto)
     }
 
     /// Stops the store for good: no more changes, and whoever waits for some is told so.

@@ -152,7 +152,7 @@ impl Maintenance {
 
 /// Writes the oldest full tail of the index as a run, if there is one. Whether there was.
 pub(crate) fn seal(log: &Log) -> Result<bool, DiskError> {
-    let reader = log.index.reader(log.watermark.get());
+    let reader = log.index_reader(log.watermark.get());
     seal_with(log, |position| lookup::name_at(log, &reader, position))
 }
 

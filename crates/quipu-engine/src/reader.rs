@@ -91,7 +91,7 @@ impl Log {
         read: ReadStream,
     ) -> Result<(StreamState, Picked), ReadError> {
         let moment = self.moment(read.as_of)?;
-        let reader = self.index.reader(moment.upto);
+        let reader = self.index_reader(moment.upto);
         let facts = lookup::facts(&**self, &reader, self.hasher, &read.stream).map_err(storage)?;
         let state = facts.state();
         let mut picked = Picked::nothing(Arc::clone(self));
@@ -169,7 +169,7 @@ impl Log {
         direction: Direction,
         limit: Option<u64>,
     ) -> Picked {
-        let cursor = self.index.reader(upto).candidates(&query, from, direction);
+        let cursor = self.index_reader(upto).candidates(&query, from, direction);
         Picked::new(Arc::clone(self), cursor, Pick::Query(query), limit)
     }
 }

@@ -64,7 +64,7 @@ fn measure(log: &Arc<Log>) -> Result<Stats, DiskError> {
     let ballast = io.open(&log.layout.ballast()).and_then(|file| file.size()).unwrap_or(0);
     Ok(Stats {
         event_count: last,
-        stream_count: log.index.reader(last).count(log.hasher.stream_names())?,
+        stream_count: log.index_reader(last).count(log.hasher.stream_names())?,
         last: Position::new(last),
         segment_count: segments.count() as u64,
         rewritten_count: segments.iter().filter(|own| own.header.generation > 0).count() as u64,

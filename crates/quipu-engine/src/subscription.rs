@@ -56,7 +56,7 @@ impl LogSubscription {
                     SubscribeFrom::Start => Revision::FIRST,
                     SubscribeFrom::After(revision) => revision.next(),
                     SubscribeFrom::End => {
-                        let reader = log.index.reader(upto);
+                        let reader = log.index_reader(upto);
                         let facts = lookup::facts(&*log, &reader, log.hasher, &stream);
                         facts.map_err(storage)?.last.map_or(Revision::FIRST, Revision::next)
                     }
@@ -145,7 +145,7 @@ fn pull_stream(
 ) -> Result<Option<Delivery>, SubscribeError> {
     // Nothing new under the stream's own hash: no need to look at its records. Metadata may have
     // changed what it shows, but only ever to show less.
-    let reader = log.index.reader(upto);
+    let reader = log.index_reader(upto);
     let key = log.hasher.stream(stream.as_str());
     let is_new = *looked_at == 0
         || reader

@@ -9,7 +9,8 @@ use event_listener::{Event, EventListener};
 /// # Invariants
 ///
 /// - It only rises, and only after the sync that made the events durable.
-/// - Whoever sees a position here finds its event in segments and index.
+/// - Whoever sees a position here finds its event in the segments, and in the index by
+///   [`Log::index_reader`](crate::log::Log::index_reader).
 #[derive(Debug, Default)]
 pub(crate) struct Watermark {
     position: AtomicU64,

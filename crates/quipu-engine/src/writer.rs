@@ -1,13 +1,13 @@
 //! The writer: the one place that changes the log.
 //!
-//! Requests go through five steps, a group at a time:
+//! Requests go through six steps, a group at a time:
 //!
 //! 1. **decide** each against the log and what the group has staged before it;
 //! 2. **stage** its records in the batch;
-//! 3. **write** the batch into space that was filled with zeros before, put its keys in the index,
-//!    behind the watermark where nobody sees them, and **sync**, once;
+//! 3. **write** the batch into space that was filled with zeros before, and **sync**, once;
 //! 4. **publish**: the segment, the watermark file, the watermark;
-//! 5. **answer** the callers.
+//! 5. **answer** the callers;
+//! 6. **index** the batch, while they do what they do next. Who reads by the index waits for this.
 //!
 //! # Invariants
 //!
@@ -45,9 +45,6 @@ use stage::Stage;
 
 /// The most bytes of one batch, unless a single append is larger: 8 MiB.
 const BATCH_SIZE_MAX: u64 = 8 << 20;
-
-/// From so many bytes of a batch on, the disk begins to write while they are indexed: 16 KiB.
-const WRITE_EARLY_SIZE: usize = 16 << 10;
 
 type Answer = Result<Appended, AppendError>;
 
@@ -272,6 +269,7 @@ impl Writer {
         for (reply, answer, leftovers) in self.waiting.drain(..) {
             reply.send(answer, leftovers);
         }
+        self.index_staged();
     }
 
     fn write_batch(&mut self) -> Result<(), DiskError> {
@@ -288,11 +286,6 @@ impl Writer {
             self.publish(&segment, &sealed, is_new);
         }
         self.write(&segment, &sealed, offset)?;
-        if sealed.bytes().len() >= WRITE_EARLY_SIZE {
-            segment.file.begin_sync(offset..offset + sealed.bytes().len() as u64);
-        }
-        // The disk is at work meanwhile.
-        self.index_staged();
         self.sync(&segment)?;
         if !early {
             self.publish(&segment, &sealed, is_new);

@@ -1,6 +1,7 @@
 //! Adopting: using runs that another process wrote in place of tails of one's own.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Index;
 use super::entries::Entries;
@@ -59,6 +60,7 @@ impl Index {
             tails.push(SharedTail::new(Tail::new(next), next));
         }
         self.change(|sources| *sources = Sources { runs, tails });
+        self.next.fetch_max(next, Ordering::Release);
         Ok(())
     }
 }

@@ -5,8 +5,6 @@
 use std::fs::{self, File as StdFile, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Result, Seek, Write};
 use std::ops::Range;
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -222,19 +220,6 @@ impl File for SystemFile {
     fn sync(&self) -> Result<()> {
         // Data and size, not the times. Where drives lie to `fsync`, std asks harder.
         self.file.sync_data()
-    }
-
-    #[cfg(target_os = "linux")]
-    #[expect(unsafe_code, reason = "no safe wrapper offers this call")]
-    fn begin_sync(&self, range: Range<u64>) {
-        let (Ok(offset), Ok(size)) = (range.start.try_into(), (range.end - range.start).try_into())
-        else {
-            return;
-        };
-        // SAFETY: the descriptor is open as long as `self.file`, and no memory is passed.
-        let _begun = unsafe {
-            libc::sync_file_range(self.file.as_raw_fd(), offset, size, libc::SYNC_FILE_RANGE_WRITE)
-        };
     }
 
     fn bytes(&self, range: Range<u64>) -> Result<Bytes> {

@@ -122,7 +122,7 @@ impl Judge {
             return Ok(*rules);
         }
         let log = &*self.log;
-        let reader = log.index.reader(log.frontier());
+        let reader = log.index_reader(log.frontier());
         let facts = lookup::facts(log, &reader, log.hasher, &stream)?;
         let metadata = match stream.metadata_of() {
             Some(base) => lookup::metadata(log, &reader, log.hasher, &base)?,
