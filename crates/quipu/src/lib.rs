@@ -123,11 +123,15 @@ mod loaded;
 pub mod lock;
 mod metadata;
 mod model;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod projection;
 mod recorded;
 mod retry;
 mod snapshot;
 pub mod testing;
 mod upcast;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod view;
 
 #[doc(hidden)]
 #[path = "private.rs"]
