@@ -214,8 +214,7 @@ impl Quipu {
 
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn know<P: Projection>(&self, known: &Arc<Known<P>>) {
-        let mut projections =
-            self.inner.projections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut projections = self.inner.projections.lock().unwrap_or_else(PoisonError::into_inner);
         projections.insert(TypeId::of::<P>(), Arc::<Known<P>>::clone(known));
     }
 

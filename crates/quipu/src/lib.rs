@@ -143,6 +143,7 @@ pub use quipu_core::{
     EventId, NameError, Position, Query, QueryItem, Revision, StreamName, Tag, Tags, Timestamp,
 };
 pub use quipu_derive::{Aggregate, DecisionModel, Event, EventSet, TagValue};
+pub use quipu_groups::{Backoff, GiveUp, KeepError, OnError, Phase, RunError, RunnerStatus};
 
 pub use app::{Clock, Quipu};
 pub use codec::{Codec, CodecError, Json};

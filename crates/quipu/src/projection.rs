@@ -48,13 +48,15 @@ use crate::recorded::{Erased, Recorded};
 
 pub use build::{Project, ProjectError, ProjectInto};
 pub use database::Connection;
+#[doc(hidden)]
+pub use database::{Backend, Cell, Relation};
 pub use generation::Generation;
 pub use running::{Progress, RunningProjection};
 pub use wait::{WaitError, WaitFor};
 
-pub(crate) use lifecycle::Stage;
 #[cfg(feature = "sqlite")]
 pub(crate) use handler::Step;
+pub(crate) use lifecycle::Stage;
 pub(crate) use running::Known;
 
 /// Why an event could not be applied: any error, `?` makes it one.

@@ -8,7 +8,9 @@
 
 use std::sync::Arc;
 
-use quipu_core::{Checkpoint, CheckpointError, EventStore, Incarnation, LogId, Position, SwapCheckpoint};
+use quipu_core::{
+    Checkpoint, CheckpointError, EventStore, Incarnation, LogId, Position, SwapCheckpoint,
+};
 use quipu_groups::KeepError;
 use tokio::sync::OnceCell;
 
@@ -87,9 +89,7 @@ impl<P: Projection> ReadModel<P> {
     }
 
     /// Begins a transaction that may change which generations there are, alone.
-    pub(super) async fn begin_locked(
-        &self,
-    ) -> Result<<P::Conn as Connection>::Open, KeepError> {
+    pub(super) async fn begin_locked(&self) -> Result<<P::Conn as Connection>::Open, KeepError> {
         let mut open = P::Conn::begin(&self.pool).await.map_err(explain::<P>)?;
         open.lock(LOCK).await.map_err(explain::<P>)?;
         Ok(open)
@@ -149,14 +149,17 @@ impl<P: Projection> ReadModel<P> {
         row: &GenerationRow,
         position: Position,
     ) -> Result<(), KeepError> {
-        let log = uuid::Uuid::parse_str(&row.log).map_err(|error| KeepError::Refused(error.into()))?;
+        let log =
+            uuid::Uuid::parse_str(&row.log).map_err(|error| KeepError::Refused(error.into()))?;
         let incarnation = Incarnation::new(row.incarnation.unsigned_abs());
         let new = Checkpoint { position, log: LogId::from_uuid(log), incarnation };
         let name = format!("projection/{}/v{}/log", P::NAME, P::VERSION);
         let swap = SwapCheckpoint { name, epoch: 0, old: None, new };
         match self.store.checkpoints().swap(swap).await {
             // The place is checked before it is seen that the checkpoint is there already.
-            Ok(()) | Err(CheckpointError::Moved { .. } | CheckpointError::StaleEpoch { .. }) => Ok(()),
+            Ok(()) | Err(CheckpointError::Moved { .. } | CheckpointError::StaleEpoch { .. }) => {
+                Ok(())
+            }
             Err(error @ CheckpointError::Storage(_)) => Err(KeepError::Unavailable(error.into())),
             Err(other) => Err(KeepError::Refused(other.into())),
         }

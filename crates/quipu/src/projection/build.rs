@@ -9,12 +9,12 @@ use std::time::Duration;
 use quipu_core::{ComponentKind, NameError, Tag};
 use quipu_groups::{OnError, Runner};
 
+use super::Projection;
 use super::books::ReadModel;
 use super::database::Connection;
 use super::generation::is_identifier;
 use super::handler::{ProjectionHandler, Watch};
 use super::running::{Known, RunningProjection, Tending};
-use super::Projection;
 use crate::app::Quipu;
 use crate::view::View;
 

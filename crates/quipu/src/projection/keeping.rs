@@ -1,9 +1,7 @@
 //! Places and parked events of a read model, in its own database.
 
 use quipu_core::{BoxFuture, ParkedItem, Position, Timestamp};
-use quipu_groups::{
-    KeepError, Move, Parking, PlaceKeeper, SlicePlace, SliceRange, UnparkReason,
-};
+use quipu_groups::{KeepError, Move, Parking, PlaceKeeper, SlicePlace, SliceRange, UnparkReason};
 
 use super::Projection;
 use super::books::{ReadModel, explain};
@@ -39,11 +37,7 @@ impl<P: Projection> ReadModel<P> {
         Ok(rows.iter().filter_map(place).collect())
     }
 
-    async fn put_places(
-        &self,
-        conn: &mut P::Conn,
-        rows: &[SlicePlace],
-    ) -> Result<(), sqlx::Error> {
+    async fn put_places(&self, conn: &mut P::Conn, rows: &[SlicePlace]) -> Result<(), sqlx::Error> {
         let sql = "DELETE FROM quipu_places WHERE name = $1 AND version = $2";
         conn.run(sql.to_owned(), self.key([])).await?;
         for row in rows {

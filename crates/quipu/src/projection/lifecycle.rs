@@ -87,11 +87,7 @@ impl<P: Projection> ReadModel<P> {
     }
 
     /// The names of the tables and views of a generation, without the version.
-    async fn relations(
-        &self,
-        conn: &mut P::Conn,
-        version: u32,
-    ) -> Result<Vec<String>, KeepError> {
+    async fn relations(&self, conn: &mut P::Conn, version: u32) -> Result<Vec<String>, KeepError> {
         let sql = "SELECT relation FROM quipu_relations WHERE name = $1 AND version = $2";
         let cells = vec![P::NAME.into(), version.into()];
         let rows = conn.rows(sql.to_owned(), cells).await.map_err(explain::<P>)?;
@@ -164,9 +160,7 @@ impl<P: Projection> ReadModel<P> {
     }
 
     /// Takes a connection, if this generation is to be read.
-    pub(crate) async fn open_to_read(
-        &self,
-    ) -> Result<<P::Conn as Connection>::Held, ViewError> {
+    pub(crate) async fn open_to_read(&self) -> Result<<P::Conn as Connection>::Held, ViewError> {
         self.prepare().await.map_err(ViewError::Unavailable)?;
         let mut conn = P::Conn::hold(&self.pool).await.map_err(ViewError::Database)?;
         let own = self.own(&mut conn).await.map_err(ViewError::Database)?;
@@ -196,9 +190,8 @@ impl<P: Projection> ReadModel<P> {
 
     /// Drops the tables of generations that were retired at least `grace` ago.
     pub(super) async fn drop_retired(&self, epoch: u64, grace: Duration) -> Result<(), KeepError> {
-        let is_due = |changed_at: i64| {
-            Timestamp::from_micros(changed_at).plus(grace) <= Timestamp::now()
-        };
+        let is_due =
+            |changed_at: i64| Timestamp::from_micros(changed_at).plus(grace) <= Timestamp::now();
         let mut open = self.begin_locked().await?;
         self.fence(&mut open, epoch).await?;
         let all = self.generations(&mut open).await.map_err(explain::<P>)?;

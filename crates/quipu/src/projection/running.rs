@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::Projection;
 use super::books::ReadModel;
 use super::lifecycle::Stage;
-use super::Projection;
 use crate::app::Quipu;
 use crate::view::View;
 

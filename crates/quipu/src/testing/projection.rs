@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quipu_core::{
-    Append, ComponentKind, ContentType, EventId, EventStore, MemoryStore, NewEvent, Position,
-};
+use quipu_core::{Append, ComponentKind, EventId, EventStore, MemoryStore, NewEvent, Position};
 use serde_json::{Map, Value};
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Column, Row, SqliteConnection, SqlitePool, TypeInfo, ValueRef};
@@ -239,9 +237,10 @@ async fn append(store: &dyn EventStore, events: &[PendingEvent]) -> Position {
             id: EventId::generate(),
             event_type: event.event_type.clone(),
             tags: event.tags.clone(),
-            content_type: ContentType::clone(&event.content_type),
+            content_type: event.content_type.clone(),
             data: event.data.clone(),
             metadata: Metadata::default().to_bytes(event.version),
+            recorded_at: None,
         };
         let appended = store.append(Append::new().event(event.stream.clone(), new)).await;
         end = appended.expect("an event can be appended").last.unwrap_or(end);
