@@ -5,5 +5,7 @@ mod crashes;
 mod errors;
 mod fencing;
 mod kill;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sample;
 mod versions;
