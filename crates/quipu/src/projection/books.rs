@@ -108,7 +108,7 @@ impl<P: Projection> ReadModel<P> {
     /// Makes sure that this epoch runs, until the transaction ends.
     pub(super) async fn fence(&self, conn: &mut P::Conn, epoch: u64) -> Result<(), KeepError> {
         let sql = format!(
-            "SELECT 1 FROM quipu_generations WHERE name = $1 AND version = $2
+            "SELECT epoch FROM quipu_generations WHERE name = $1 AND version = $2
              AND incarnation = $3 AND epoch = $4 AND stage <> 'dropped'{}",
             P::Conn::SHARED
         );
