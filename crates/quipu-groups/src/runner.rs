@@ -272,6 +272,11 @@ impl Running {
         self.status.borrow().clone()
     }
 
+    /// How it is, at any time from now on, also for others than its owner.
+    pub fn watch(&self) -> watch::Receiver<RunnerStatus> {
+        self.status.clone()
+    }
+
     /// Waits until the status is one that `is_wanted`. Answers it.
     ///
     /// # Errors

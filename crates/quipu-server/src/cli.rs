@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Streams(StreamsArgs),
     Stats(StatsArgs),
     Schemas(SchemasArgs),
+    Projections(ProjectionsArgs),
+    Parked(ParkedArgs),
     Verify(VerifyArgs),
     RebuildIndex(RebuildIndexArgs),
     Scavenge(ScavengeArgs),
@@ -286,6 +288,96 @@ pub(crate) struct SchemasArgs {
     /// List reserved types too, those of the store and the framework.
     #[arg(long)]
     pub(crate) system: bool,
+}
+
+/// Lists the projections that follow the log and how they are, or asks something of one.
+///
+/// They run in other processes, which report about once a second and look for requests twice a second.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu projections
+  quipu projections rebuild account_list
+  quipu projections promote account_list --version 2")]
+pub(crate) struct ProjectionsArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<ProjectionsVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProjectionsVerb {
+    /// Lets a projection stand still. What it has stays readable.
+    #[command(after_help = "Example:\n  quipu projections pause account_list")]
+    Pause(ProjectionArgs),
+    /// Lets a paused projection go on.
+    #[command(after_help = "Example:\n  quipu projections resume account_list")]
+    Resume(ProjectionArgs),
+    /// Lets a projection that stopped at an event try it again, and all that is parked.
+    #[command(after_help = "Example:\n  quipu projections retry account_list")]
+    Retry(ProjectionArgs),
+    /// Lets a version serve in place of the one that does.
+    #[command(after_help = "Example:\n  quipu projections promote account_list --version 2")]
+    Promote(ProjectionArgs),
+    /// Empties a read model and builds it again from the log's first event.
+    #[command(after_help = "Example:\n  quipu projections rebuild account_list")]
+    Rebuild(ProjectionArgs),
+}
+
+/// Which projection.
+#[derive(Args, Debug)]
+pub(crate) struct ProjectionArgs {
+    /// The projection.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Its version, where several run.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) version: Option<u32>,
+}
+
+/// Lists the events that projections set aside, tries them again, or leaves them out.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu parked list
+  quipu parked retry account_list --all
+  quipu parked drop account_list --position 4711")]
+pub(crate) struct ParkedArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ParkedVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParkedVerb {
+    /// Lists parked events, the first 1,000 of each projection.
+    #[command(after_help = "Example:\n  quipu parked list account_list --format jsonl")]
+    List {
+        /// The projection; all of them otherwise.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// Its version, where several run.
+        #[arg(long, value_name = "VERSION", requires = "name")]
+        version: Option<u32>,
+    },
+    /// Tries an event again, with the later ones of its key behind it.
+    #[command(after_help = "Example:\n  quipu parked retry account_list --position 4711")]
+    Retry(ParkedWhich),
+    /// Leaves an event out for good, on record.
+    #[command(after_help = "Example:\n  quipu parked drop account_list --position 4711")]
+    Drop(ParkedWhich),
+}
+
+/// Which parked events.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true).args(["position", "all"])))]
+pub(crate) struct ParkedWhich {
+    #[command(flatten)]
+    pub(crate) projection: ProjectionArgs,
+    /// The event, or the one at which a partition stopped.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) position: Option<u64>,
+    /// Every parked event.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Checks every byte of the store and lists what is damaged.

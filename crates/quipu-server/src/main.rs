@@ -50,6 +50,8 @@ fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         Verb::Streams(args) => verbs::streams::run(args, context),
         Verb::Stats(args) => verbs::stats::run(args, context),
         Verb::Schemas(args) => verbs::schemas::run(args, context),
+        Verb::Projections(args) => verbs::projections::run(args, context),
+        Verb::Parked(args) => verbs::parked::run(args, context),
         Verb::Verify(args) => verbs::verify::run(args, context),
         Verb::RebuildIndex(args) => verbs::rebuild_index::run(args, context),
         Verb::Scavenge(args) => verbs::scavenge::run(args, context),

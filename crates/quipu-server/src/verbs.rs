@@ -6,6 +6,8 @@ pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod parked;
+pub(crate) mod projections;
 pub(crate) mod read;
 pub(crate) mod rebuild_index;
 pub(crate) mod restore;

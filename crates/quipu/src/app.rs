@@ -16,6 +16,15 @@ use crate::model::{Evolve, Model};
 use crate::private;
 use crate::snapshot::SnapshotWriter;
 use crate::upcast::{UpcasterError, Upcasters};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use {
+    crate::projection::{Known, Project, Projection, WaitFor},
+    crate::view::{View, ViewError},
+    quipu_core::Position,
+    std::any::{Any, TypeId},
+    std::collections::HashMap,
+    std::sync::PoisonError,
+};
 
 /// What an application asks for the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -70,6 +79,9 @@ struct Inner {
     /// Commands that lost against others queue here, by boundary, so that each loses once. Held
     /// over one read, decision and append; nothing else is waited for meanwhile.
     queues: Arc<[Mutex<()>]>,
+    /// The projections that were run or viewed here, by their types. Held for a look only.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    projections: Arc<std::sync::Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
 }
 
 impl Quipu {
@@ -115,6 +127,8 @@ impl Quipu {
             clock: Arc::new(Timestamp::now),
             snapshots: Arc::new(SnapshotWriter::default()),
             queues,
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            projections: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -172,6 +186,47 @@ impl Quipu {
         let types = private::types::<E>().expect("derives accept only names as event types");
         let item = quipu_core::QueryItem { types, ..quipu_core::QueryItem::default() };
         self.upcasters().widen(item.into())
+    }
+
+    /// Builds a read model: say into which database.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn project<P: Projection>(&self, projection: P) -> Project<P> {
+        Project::new(self.clone(), projection)
+    }
+
+    /// The read model of a projection that was run or viewed here.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError::Unknown`] if it was not.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn view<P: Projection>(&self) -> Result<View<P>, ViewError> {
+        let known = self.known::<P>().ok_or(ViewError::Unknown { projection: P::NAME })?;
+        Ok(View::new(known))
+    }
+
+    /// Waits until a read model has everything at or before `position`: what a command of one's own
+    /// appended, for instance. Parked and skipped events count as there.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn wait_for<P: Projection>(&self, position: Position) -> WaitFor<P> {
+        WaitFor::new(self.clone(), position)
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn know<P: Projection>(&self, known: &Arc<Known<P>>) {
+        let mut projections = self.inner.projections.lock().unwrap_or_else(PoisonError::into_inner);
+        projections.insert(TypeId::of::<P>(), Arc::<Known<P>>::clone(known));
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn known<P: Projection>(&self) -> Option<Arc<Known<P>>> {
+        let projections = self.inner.projections.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(projections.get(&TypeId::of::<P>())?).downcast().ok()
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn shared_upcasters(&self) -> Arc<Upcasters> {
+        Arc::clone(&self.inner.upcasters)
     }
 
     /// Waits until no snapshot is being written, so that a test or a shutdown can go on.

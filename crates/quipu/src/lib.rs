@@ -123,11 +123,15 @@ mod loaded;
 pub mod lock;
 mod metadata;
 mod model;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod projection;
 mod recorded;
 mod retry;
 mod snapshot;
 pub mod testing;
 mod upcast;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod view;
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -139,6 +143,7 @@ pub use quipu_core::{
     EventId, NameError, Position, Query, QueryItem, Revision, StreamName, Tag, Tags, Timestamp,
 };
 pub use quipu_derive::{Aggregate, DecisionModel, Event, EventSet, TagValue};
+pub use quipu_groups::{Backoff, GiveUp, KeepError, OnError, Phase, RunError, RunnerStatus};
 
 pub use app::{Clock, Quipu};
 pub use codec::{Codec, CodecError, Json};

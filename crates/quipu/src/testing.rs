@@ -43,6 +43,8 @@
 
 mod clock;
 mod outcome;
+#[cfg(feature = "sqlite")]
+mod projection;
 mod snapshots;
 mod world;
 
@@ -59,6 +61,8 @@ use crate::upcast::Upcasters;
 
 pub use clock::ManualClock;
 pub use outcome::Outcome;
+#[cfg(feature = "sqlite")]
+pub use projection::{GivenProjection, ProjectionTest, project};
 pub use snapshots::snapshot_matches_fold;
 use world::{Boundary, World};
 

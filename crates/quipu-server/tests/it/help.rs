@@ -9,6 +9,8 @@ const VERBS: &[&str] = &[
     "streams",
     "stats",
     "schemas",
+    "projections",
+    "parked",
     "verify",
     "rebuild-index",
     "scavenge",
@@ -40,6 +42,9 @@ fn every_verb_has_help_with_an_example() {
     let store = Store::missing();
     let stream_verbs = ["info", "metadata", "truncate", "delete", "tombstone"];
     let nested = stream_verbs.iter().map(|verb| vec!["stream", verb]);
+    let projection_verbs = ["pause", "resume", "retry", "promote", "rebuild"];
+    let nested = nested.chain(projection_verbs.iter().map(|verb| vec!["projections", verb]));
+    let nested = nested.chain(["list", "retry", "drop"].iter().map(|verb| vec!["parked", verb]));
     let plain = VERBS.iter().filter(|verb| **verb != "stream").map(|verb| vec![*verb]);
     for verb in plain.chain(nested) {
         let help = store.run(&[&verb[..], &["--help"]].concat()).ok().out();

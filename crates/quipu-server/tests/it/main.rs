@@ -20,6 +20,7 @@ mod help;
 mod import;
 mod names;
 mod output;
+mod projections;
 mod read;
 mod real_logs;
 mod sample;

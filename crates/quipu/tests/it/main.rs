@@ -14,6 +14,8 @@ mod keys;
 mod kit;
 mod lock;
 mod outcomes;
+#[cfg(feature = "sqlite")]
+mod projections;
 mod races;
 mod sets;
 mod snapshots;

@@ -1,0 +1,11 @@
+//! Read models: every event in them once, whatever happens.
+
+mod basics;
+mod crashes;
+mod errors;
+mod fencing;
+mod kill;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod sample;
+mod versions;
