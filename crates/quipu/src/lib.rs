@@ -124,6 +124,8 @@ pub mod lock;
 mod metadata;
 mod model;
 mod recorded;
+#[cfg(feature = "relay")]
+mod relay;
 mod retry;
 mod snapshot;
 pub mod testing;
@@ -140,6 +142,8 @@ pub use quipu_core::{
 };
 pub use quipu_derive::{Aggregate, DecisionModel, Event, EventSet, TagValue};
 
+pub use quipu_groups::{Backoff, GiveUp, OnError, RunError, RunnerStatus, Running};
+
 pub use app::{Clock, Quipu};
 pub use codec::{Codec, CodecError, Json};
 pub use command::{Command, Ctx, Events, InvalidCommand, fingerprint_of};
@@ -154,6 +158,8 @@ pub use loaded::Loaded;
 pub use metadata::{Metadata, MetadataError};
 pub use model::{Aggregate, DecisionModel, Evolve, Model};
 pub use recorded::{Erased, Recorded};
+#[cfg(feature = "relay")]
+pub use relay::{Outbox, sinks};
 pub use retry::Retry;
 pub use snapshot::SnapshotPolicy;
 pub use upcast::{UpcasterError, Upcasters};

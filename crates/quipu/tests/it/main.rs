@@ -15,6 +15,7 @@ mod kit;
 mod lock;
 mod outcomes;
 mod races;
+mod relaying;
 mod sets;
 mod snapshots;
 mod stores;
