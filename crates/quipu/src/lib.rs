@@ -123,6 +123,7 @@ mod loaded;
 pub mod lock;
 mod metadata;
 mod model;
+mod process;
 mod recorded;
 #[cfg(feature = "relay")]
 mod relay;
@@ -157,6 +158,7 @@ pub use load::Load;
 pub use loaded::Loaded;
 pub use metadata::{Metadata, MetadataError};
 pub use model::{Aggregate, DecisionModel, Evolve, Model};
+pub use process::{Effects, Input, Process, Route, RunProcess, RunningProcess, TimerStatus};
 pub use recorded::{Erased, Recorded};
 #[cfg(feature = "relay")]
 pub use relay::{Outbox, sinks};

@@ -43,6 +43,7 @@
 
 mod clock;
 mod outcome;
+mod process;
 mod snapshots;
 mod world;
 
@@ -59,6 +60,7 @@ use crate::upcast::Upcasters;
 
 pub use clock::ManualClock;
 pub use outcome::Outcome;
+pub use process::{ProcessTest, process};
 pub use snapshots::snapshot_matches_fold;
 use world::{Boundary, World};
 
