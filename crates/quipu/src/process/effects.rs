@@ -127,11 +127,11 @@ pub(crate) enum Sent {
 
 /// A command of any type.
 pub(crate) trait ErasedCommand: Send + Sync {
-    fn execute<'a>(
+    fn execute(
         self: Box<Self>,
-        app: &'a Quipu,
+        app: &Quipu,
         sending: Sending,
-    ) -> BoxFuture<'a, Result<Sent, ExecuteError<std::convert::Infallible>>>;
+    ) -> BoxFuture<'_, Result<Sent, ExecuteError<std::convert::Infallible>>>;
 
     fn as_any(&self) -> &dyn Any;
 
@@ -140,11 +140,11 @@ pub(crate) trait ErasedCommand: Send + Sync {
 }
 
 impl<C: Command> ErasedCommand for C {
-    fn execute<'a>(
+    fn execute(
         self: Box<Self>,
-        app: &'a Quipu,
+        app: &Quipu,
         sending: Sending,
-    ) -> BoxFuture<'a, Result<Sent, ExecuteError<std::convert::Infallible>>> {
+    ) -> BoxFuture<'_, Result<Sent, ExecuteError<std::convert::Infallible>>> {
         Box::pin(async move {
             let (stream, expected) = sending.expected;
             let execute = app

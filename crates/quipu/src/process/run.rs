@@ -3,11 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU16;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_core::{ComponentKind, EventType, Position, QueryItem, SubscribeFrom};
+use quipu_core::{ComponentKind, EventType, Position, QueryItem, SubscribeFrom, Timestamp};
 use quipu_groups::{OnError, RunError, Runner, RunnerStatus, Running};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::handler::Instances;
@@ -92,8 +93,8 @@ impl<P: Process> RunProcess<P> {
 
     /// Starts to run, in tasks of the present tokio runtime, which must have timers.
     pub fn spawn(self) -> RunningProcess {
-        let timers = Arc::<Mutex<TimerStatus>>::default();
-        let wheel = Wheel::new(self.app.clone(), P::NAME, self.tick, Arc::clone(&timers));
+        let (status, timers) = watch::channel(TimerStatus::default());
+        let wheel = Wheel::new(self.app.clone(), P::NAME, self.tick, status);
         let wheel = WheelTask(tokio::spawn(wheel.turn()));
         RunningProcess { app: self.app, running: self.runner.spawn(), timers, _wheel: wheel }
     }
@@ -110,7 +111,7 @@ impl<P: Process> fmt::Debug for RunProcess<P> {
 pub struct RunningProcess {
     app: Quipu,
     running: Running,
-    timers: Arc<Mutex<TimerStatus>>,
+    timers: watch::Receiver<TimerStatus>,
     _wheel: WheelTask,
 }
 
@@ -120,6 +121,10 @@ pub struct RunningProcess {
 pub struct TimerStatus {
     /// How many are set.
     pub count: usize,
+    /// When the first of them is due.
+    pub next_due: Option<Timestamp>,
+    /// The place in the log up to which they are known.
+    pub position: Position,
     /// Why they are not served for the time being.
     pub last_error: Option<String>,
 }
@@ -141,7 +146,7 @@ impl RunningProcess {
 
     /// How its timers are.
     pub fn timers(&self) -> TimerStatus {
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.timers.borrow().clone()
     }
 
     /// Waits until the status is one that `is_wanted`. Answers it.
@@ -166,7 +171,8 @@ impl RunningProcess {
         self.running.wait_for(position).await
     }
 
-    /// Waits until all that is in the log is handled, also what its own commands appended meanwhile.
+    /// Waits until there is nothing left to do for the time being: all that is in the log is
+    /// handled, also what its own commands appended meanwhile, and no timer is due.
     ///
     /// # Errors
     ///
@@ -179,6 +185,12 @@ impl RunningProcess {
                 return Ok(());
             }
             self.running.wait_for(frontier).await?;
+            let app = &self.app;
+            let is_served = |status: &TimerStatus| {
+                let is_due = status.next_due.is_some_and(|due| due <= app.now());
+                status.position >= frontier && !is_due
+            };
+            self.timers.wait_for(is_served).await.map_err(|_| RunError::Ended)?;
             handled = Some(frontier);
         }
     }

@@ -5,13 +5,13 @@
 //! there once, however many wheels turn.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quipu_core::{
-    Append, AppendError, Delivery, EventId, EventType, ExpectedRevision, NameError, QueryItem,
-    RecordedEvent, StreamName, Subscribe, SubscribeFrom, Subscription, Timestamp,
+    Append, AppendError, Delivery, EventId, EventType, ExpectedRevision, NameError, Position,
+    QueryItem, RecordedEvent, StreamName, Subscribe, SubscribeFrom, Subscription, Timestamp,
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::record::{self, CancelledRecord, FiredRecord, TimerRecord};
@@ -30,7 +30,7 @@ pub(super) struct Wheel {
     process: &'static str,
     /// The longest time between two looks at the clock while a timer is set.
     tick: Duration,
-    status: Arc<Mutex<TimerStatus>>,
+    status: watch::Sender<TimerStatus>,
     /// By the moment that they are due, and the event that set them.
     timers: BTreeMap<(Timestamp, EventId), Timer>,
     due: HashMap<EventId, Timestamp>,
@@ -47,7 +47,7 @@ impl Wheel {
         app: Quipu,
         process: &'static str,
         tick: Duration,
-        status: Arc<Mutex<TimerStatus>>,
+        status: watch::Sender<TimerStatus>,
     ) -> Self {
         Self { app, process, tick, status, timers: BTreeMap::new(), due: HashMap::new() }
     }
@@ -57,7 +57,7 @@ impl Wheel {
         loop {
             let outcome = self.serve().await;
             let error = outcome.err().map(|error| error.to_string());
-            self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = error;
+            self.status.send_modify(|status| status.last_error = error);
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -67,6 +67,7 @@ impl Wheel {
         self.due.clear();
         let mut subscription = self.subscribe().await?;
         let mut is_caught_up = false;
+        let mut place = Position::START;
         loop {
             let next = self.timers.keys().next().map(|(due, _)| *due).filter(|_| is_caught_up);
             let delivery = match next.map(|due| self.wait_of(due)) {
@@ -84,14 +85,18 @@ impl Wheel {
                 Delivery::Events(batch) => {
                     for event in batch.iter() {
                         self.apply(&event.to_recorded())?;
+                        place = event.position();
                     }
                 }
                 // What was taken back or fired must be known before anything fires.
                 Delivery::CaughtUp => is_caught_up = true,
                 Delivery::FellBehind => is_caught_up = false,
-                Delivery::Checkpoint(_) => {}
+                Delivery::Checkpoint(position) => place = position,
             }
-            self.tell();
+            if is_caught_up {
+                self.tell();
+                self.status.send_modify(|status| status.position = place);
+            }
         }
     }
 
@@ -161,8 +166,10 @@ impl Wheel {
     }
 
     fn tell(&self) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.count = self.timers.len();
-        status.last_error = None;
+        self.status.send_modify(|status| {
+            status.count = self.timers.len();
+            status.next_due = self.timers.keys().next().map(|(due, _)| *due);
+            status.last_error = None;
+        });
     }
 }

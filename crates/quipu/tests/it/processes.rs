@@ -54,36 +54,7 @@ impl Shop {
     async fn advance(&self, running: &mut RunningProcess, duration: Duration) {
         running.settle().await.unwrap();
         self.clock.advance(duration);
-        // Timers are served by tasks of their own: they are done when none is left that is due.
-        let now = self.clock.now();
-        while self.has_due(now).await {
-            pass_on().await;
-        }
         running.settle().await.unwrap();
-    }
-
-    /// Whether the log has a timer that is due, and neither fired nor was taken back.
-    async fn has_due(&self, now: Timestamp) -> bool {
-        let read = self.store.read_all(ReadAll::new(Query::all())).await.unwrap();
-        let events = collect(read.batches).await.unwrap();
-        let mut due = std::collections::BTreeSet::new();
-        for event in events {
-            let quipu::core::EventData::Present(data) = &event.data else { continue };
-            match event.event_type.as_str() {
-                "$quipu.timer-scheduled" => {
-                    let data: serde_json::Value = serde_json::from_slice(data).unwrap();
-                    if data["due"].as_i64().unwrap() <= now.as_micros() {
-                        due.insert(event.id.to_string());
-                    }
-                }
-                "$quipu.timer-fired" | "$quipu.timer-cancelled" => {
-                    let data: serde_json::Value = serde_json::from_slice(data).unwrap();
-                    due.remove(data["scheduled"].as_str().unwrap());
-                }
-                _ => {}
-            }
-        }
-        !due.is_empty()
     }
 }
 

@@ -135,7 +135,7 @@ impl Process for Payment {
     fn evolve(&mut self, input: &Input<'_, PaymentInput, Deadline>) {
         if let Input::Event(recorded) = input {
             match &recorded.event {
-                PaymentInput::Placed(placed) => self.order = placed.order.clone(),
+                PaymentInput::Placed(placed) => self.order.clone_from(&placed.order),
                 PaymentInput::Paid(_) => self.is_paid = true,
             }
         }
@@ -155,10 +155,7 @@ impl Process for Payment {
             Input::Timer(Deadline::Remind) => {
                 effects.execute("remind", Remind(self.order.clone()));
             }
-            Input::Timer(Deadline::Due) => {
-                effects.execute("cancel", Cancel(self.order.clone())).compensate().complete();
-            }
-            Input::Rejected { step: "reserve", .. } => {
+            Input::Timer(Deadline::Due) | Input::Rejected { step: "reserve", .. } => {
                 effects.execute("cancel", Cancel(self.order.clone())).compensate().complete();
             }
             Input::Rejected { .. } => {}
