@@ -142,8 +142,7 @@ pub use quipu_core::{
     EventId, NameError, Position, Query, QueryItem, Revision, StreamName, Tag, Tags, Timestamp,
 };
 pub use quipu_derive::{Aggregate, DecisionModel, Event, EventSet, TagValue};
-
-pub use quipu_groups::{Backoff, GiveUp, OnError, RunError, RunnerStatus, Running};
+pub use quipu_groups::{Backoff, GiveUp, KeepError, OnError, Phase, RunError, RunnerStatus};
 
 pub use app::{Clock, Quipu};
 pub use codec::{Codec, CodecError, Json};
@@ -161,7 +160,7 @@ pub use model::{Aggregate, DecisionModel, Evolve, Model};
 pub use process::{Effects, Input, Process, Route, RunProcess, RunningProcess, TimerStatus};
 pub use recorded::{Erased, Recorded};
 #[cfg(feature = "relay")]
-pub use relay::{Outbox, sinks};
+pub use relay::{Outbox, Running, sinks};
 pub use retry::Retry;
 pub use snapshot::SnapshotPolicy;
 pub use upcast::{UpcasterError, Upcasters};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+pub use quipu_groups::Running;
 use quipu_relay::{CloudEvent, Relay, Sink};
 
 use crate::app::Quipu;

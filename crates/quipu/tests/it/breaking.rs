@@ -19,6 +19,9 @@ pub(crate) enum How {
     LoseAnswer,
     /// It is not written.
     LoseRequest,
+    /// It waits until it is let on, and is written then; and so is everything after it. As from a
+    /// process that was asleep, and does not know that another one has taken over.
+    Pause,
 }
 
 /// A handle to a store in memory that breaks after so many appends.
@@ -27,20 +30,27 @@ pub(crate) struct BreakingStore {
     store: MemoryStore,
     how: How,
     left: Arc<watch::Sender<Option<usize>>>,
+    is_let_on: Arc<watch::Sender<bool>>,
 }
 
 impl BreakingStore {
     pub(crate) fn new(store: MemoryStore, how: How, appends: usize) -> Self {
-        Self { store, how, left: Arc::new(watch::channel(Some(appends)).0) }
+        let left = Arc::new(watch::channel(Some(appends)).0);
+        Self { store, how, left, is_let_on: Arc::new(watch::channel(false).0) }
     }
 
-    /// Waits until it is broken.
+    /// Lets the append go on that waits, and all later ones.
+    pub(crate) fn let_on(&self) {
+        self.is_let_on.send_replace(true);
+    }
+
+    /// Waits until it is broken, or an append waits.
     pub(crate) async fn broken(&self) {
         self.left.subscribe().wait_for(Option::is_none).await.unwrap();
     }
 
     fn is_broken(&self) -> bool {
-        self.left.borrow().is_none()
+        !matches!(self.how, How::Pause) && self.left.borrow().is_none()
     }
 }
 
@@ -60,6 +70,11 @@ impl EventStore for BreakingStore {
             let unknown = || Err(AppendError::OutcomeUnknown(StorageError::new("it broke")));
             let left = *self.left.borrow();
             match left {
+                None | Some(0) if matches!(self.how, How::Pause) => {
+                    self.left.send_replace(None);
+                    self.is_let_on.subscribe().wait_for(|is_let_on| *is_let_on).await.unwrap();
+                    self.store.change(change).await
+                }
                 None => unknown(),
                 Some(0) => {
                     if matches!(self.how, How::LoseAnswer) {

@@ -4,7 +4,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu::core::{ComponentKind, EventStore, MemoryStore, Query, ReadAll, collect};
+use quipu::core::{
+    Append, ComponentKind, EventStore, MemoryStore, NewEvent, Query, ReadAll, collect,
+};
 use quipu::testing::ManualClock;
 use quipu::{
     Backoff, Effects, Input, OnError, Process, Quipu, Route, RunProcess, RunningProcess, Timestamp,
@@ -316,4 +318,132 @@ async fn a_replay_of_the_log_does_nothing_again() {
     second.settle().await.unwrap();
 
     assert_eq!(shop.store.frontier().await.unwrap(), before);
+}
+
+/// How often a type is in an instance's stream.
+async fn count(shop: &Shop, order: &str, event_type: &str) -> usize {
+    let types = shop.types(&format!("$quipu.process-payment-{order}")).await;
+    types.iter().filter(|own| *own == event_type).count()
+}
+
+/// A runner sleeps with a refusal in its hands; meanwhile another one has taken over and, since the
+/// order was paid, executed the command, but not recorded that.
+#[tokio::test(start_paused = true)]
+async fn what_was_executed_is_not_refused_by_a_runner_that_wakes_up_late() {
+    let shop = Shop::new();
+    shop.place("sold-out").await;
+    let (asleep, app) = shop.breaking(How::Pause, 1);
+    let first = run::<Payment>(&app, LONG).spawn();
+    asleep.broken().await;
+    shop.app.execute(Pay("sold-out".into())).await.unwrap();
+    shop.clock.advance(LONG + Duration::from_secs(1));
+    let (dying, app) = shop.breaking(How::LoseRequest, 1);
+    let second = run::<Payment>(&app, LONG).spawn();
+    dying.broken().await;
+    drop(second);
+
+    asleep.let_on();
+    for _ in 0..50 {
+        pass_on().await;
+    }
+    drop(first);
+    shop.clock.advance(LONG + Duration::from_secs(1));
+    let mut third = run::<Payment>(&shop.app, LONG).spawn();
+    third.settle().await.unwrap();
+
+    assert_eq!(shop.facts("sold-out").await, ["placed", "paid", "reserved"]);
+    assert_eq!(count(&shop, "sold-out", "$quipu.process-rejected").await, 0);
+    assert_eq!(count(&shop, "sold-out", "$quipu.process-completed").await, 1);
+}
+
+/// The other way round: the second one is about to append what the command decided when the first
+/// one wakes up and records the refusal.
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_not_executed_by_a_runner_that_wakes_up_late() {
+    let shop = Shop::new();
+    shop.place("sold-out").await;
+    let (first_sleep, app) = shop.breaking(How::Pause, 1);
+    let first = run::<Payment>(&app, LONG).spawn();
+    first_sleep.broken().await;
+    shop.app.execute(Pay("sold-out".into())).await.unwrap();
+    shop.clock.advance(LONG + Duration::from_secs(1));
+    let (second_sleep, app) = shop.breaking(How::Pause, 0);
+    let mut second = run::<Payment>(&app, LONG).spawn();
+    second_sleep.broken().await;
+
+    first_sleep.let_on();
+    while count(&shop, "sold-out", "$quipu.process-rejected").await == 0 {
+        pass_on().await;
+    }
+    drop(first);
+    second_sleep.let_on();
+    second.settle().await.unwrap();
+
+    assert_eq!(shop.facts("sold-out").await, ["placed", "paid"]);
+    assert_eq!(count(&shop, "sold-out", "$quipu.process-rejected").await, 1);
+    assert_eq!(count(&shop, "sold-out", "$quipu.process-completed").await, 1);
+}
+
+/// A process sleeps before each of its appends in turn, while another one does all of the work.
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_wakes_up_late_does_nothing_again() {
+    for appends in 0..12 {
+        let shop = Shop::new();
+        shop.place("a").await;
+        shop.place("sold-out").await;
+        let (asleep, app) = shop.breaking(How::Pause, appends);
+        let first = run::<Payment>(&app, LONG).spawn();
+        shop.clock.advance(Duration::from_mins(20));
+        tokio::select! {
+            () = asleep.broken() => {}
+            () = async { for _ in 0..200 { pass_on().await } } => {}
+        }
+        shop.clock.advance(LONG + Duration::from_secs(1));
+        let mut second = run::<Payment>(&shop.app, LONG).spawn();
+        second.wait_until(|status| status.epoch > 0).await.unwrap();
+        second.settle().await.unwrap();
+
+        asleep.let_on();
+        for _ in 0..50 {
+            pass_on().await;
+        }
+        drop(first);
+        second.settle().await.unwrap();
+
+        let context = format!("after {appends} appends");
+        let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
+        assert_eq!(shop.facts("a").await, expected, "{context}");
+        let facts = shop.facts("sold-out").await;
+        assert_eq!(facts.iter().filter(|fact| **fact == "cancelled").count(), 1, "{context}");
+        assert!(!facts.contains(&"reserved") && !facts.contains(&"released"), "{context}");
+        assert_eq!(count(&shop, "a", "$quipu.process-completed").await, 1, "{context}");
+        assert_eq!(count(&shop, "a", "$quipu.timer-fired").await, 2, "{context}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_goes_on_in_a_copy_of_its_log_whose_positions_are_others() {
+    let shop = Shop::new();
+    shop.place("a").await;
+    let mut first = run::<Payment>(&shop.app, LONG).spawn();
+    shop.advance(&mut first, Duration::from_mins(1)).await;
+    first.stop().await.unwrap();
+
+    let copy = Shop::new();
+    copy.store.leave_gaps(7);
+    copy.clock.advance(Duration::from_mins(2));
+    let read = shop.store.read_all(ReadAll::new(Query::all())).await.unwrap();
+    for event in collect(read.batches).await.unwrap() {
+        let quipu::core::EventData::Present(data) = event.data else { continue };
+        let mut new = NewEvent::new(event.event_type, event.content_type, data);
+        (new.id, new.tags, new.metadata) = (event.id, event.tags, event.metadata);
+        new.recorded_at = Some(event.recorded_at);
+        copy.store.append(Append::new().event(event.stream, new)).await.unwrap();
+    }
+    copy.clock.advance(Duration::from_mins(20));
+    let mut second = run::<Payment>(&copy.app, LONG).spawn();
+    second.settle().await.unwrap();
+
+    let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
+    assert_eq!(copy.facts("a").await, expected);
 }

@@ -95,7 +95,10 @@ macro_rules! order_commands {
 order_commands!(
     Place => Placed unless |_| false,
     Pay => Paid unless |order| order.facts.contains(&"cancelled"),
-    Reserve => Reserved unless |order| order.order.starts_with("sold-out"),
+    // What is paid comes from a stock of its own.
+    Reserve => Reserved unless |order| {
+        order.order.starts_with("sold-out") && !order.facts.contains(&"paid")
+    },
     Release => Released unless |_| false,
     Remind => Reminded unless |_| false,
     Cancel => Cancelled unless |order| order.facts.contains(&"paid")
