@@ -55,6 +55,38 @@ const ATTRIBUTES: [&str; 11] = [
 ];
 
 impl CloudEvent {
+    /// A cloud event of this type that says nothing else yet. [`about`](Self::about) gives it the
+    /// id and the place of an event.
+    pub fn new(event_type: &str) -> Self {
+        Self {
+            id: String::new(),
+            source: None,
+            event_type: event_type.to_owned(),
+            subject: None,
+            time: None,
+            data_content_type: None,
+            data: None,
+            key: None,
+            extensions: BTreeMap::new(),
+        }
+    }
+
+    /// The same cloud event with what it does not say itself taken from the event that it is about:
+    /// id, subject, time and extensions. Never the data: what is public is the mapping's to say.
+    #[must_use]
+    pub fn about(mut self, event: &RecordedEvent) -> Self {
+        let full = Self::of(event);
+        if self.id.is_empty() {
+            self.id = full.id;
+        }
+        self.subject = self.subject.or(full.subject);
+        self.time = self.time.or(full.time);
+        for (name, value) in full.extensions {
+            self.extensions.entry(name).or_insert(value);
+        }
+        self
+    }
+
     /// Everything of the event as it is in the log, with its position, correlation, causation and
     /// trace context as extensions.
     pub fn of(event: &RecordedEvent) -> Self {

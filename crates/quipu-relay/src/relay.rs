@@ -15,7 +15,7 @@ use crate::sink::{Batch, Sink, SinkError};
 /// Why an event could not be mapped, in the words of the mapping.
 pub type MapError = Box<dyn Error + Send + Sync>;
 
-type Mapping = dyn Fn(&RecordedEvent) -> Result<Option<CloudEvent>, MapError> + Send + Sync;
+type Mapping = dyn Fn(&RecordedEvent) -> Result<Vec<CloudEvent>, MapError> + Send + Sync;
 type KeyOf = dyn Fn(EventRef<'_>) -> Option<Arc<str>> + Send + Sync;
 
 /// Publishes events of a log into a sink. See the crate.
@@ -31,7 +31,7 @@ impl Relay {
         let publisher = Publisher {
             sink,
             source: format!("urn:uuid:{}", store.identity().log),
-            map: Box::new(|event| Ok(Some(CloudEvent::of(event)))),
+            map: Box::new(|event| Ok(vec![CloudEvent::of(event)])),
             key: Box::new(|event| {
                 let stream = event.stream();
                 (!stream.starts_with('$')).then(|| stream.into())
@@ -86,9 +86,19 @@ impl Relay {
     /// The same relay publishing what `map` makes of an event; `None` is kept private. An error
     /// counts against the event, as a refusal does.
     #[must_use]
-    pub fn map<M>(mut self, map: M) -> Self
+    pub fn map<M>(self, map: M) -> Self
     where
         M: Fn(&RecordedEvent) -> Result<Option<CloudEvent>, MapError> + Send + Sync + 'static,
+    {
+        self.map_many(move |event| Ok(map(event)?.into_iter().collect()))
+    }
+
+    /// The same relay publishing all that `map` makes of an event, in that order. Their ids must
+    /// differ. After a crash they may all come again, also where only some of them went out.
+    #[must_use]
+    pub fn map_many<M>(mut self, map: M) -> Self
+    where
+        M: Fn(&RecordedEvent) -> Result<Vec<CloudEvent>, MapError> + Send + Sync + 'static,
     {
         self.publisher.map = Box::new(map);
         self
@@ -134,23 +144,24 @@ struct Mapped {
 }
 
 impl Publisher {
-    fn map_event(&self, event: &RecordedEvent, key: &str) -> Result<Option<CloudEvent>, MapError> {
-        let Some(mut cloud_event) = (self.map)(event)? else { return Ok(None) };
-        cloud_event.source.get_or_insert_with(|| self.source.clone());
-        cloud_event.key.get_or_insert_with(|| key.to_owned());
-        cloud_event.check()?;
-        Ok(Some(cloud_event))
+    fn map_event(&self, event: &RecordedEvent, key: &str) -> Result<Vec<CloudEvent>, MapError> {
+        let mut cloud_events = (self.map)(event)?;
+        for cloud_event in &mut cloud_events {
+            cloud_event.source.get_or_insert_with(|| self.source.clone());
+            cloud_event.key.get_or_insert_with(|| key.to_owned());
+            cloud_event.check()?;
+        }
+        Ok(cloud_events)
     }
 
     fn map_all(&self, work: &Work) -> Mapped {
         let mut mapped = Mapped { cloud_events: Vec::new(), events: Vec::new(), error: None };
         for (index, item) in work.events.iter().enumerate() {
             match self.map_event(&item.event, &item.key) {
-                Ok(Some(cloud_event)) => {
-                    mapped.cloud_events.push(cloud_event);
-                    mapped.events.push(index);
+                Ok(cloud_events) => {
+                    mapped.events.extend(cloud_events.iter().map(|_| index));
+                    mapped.cloud_events.extend(cloud_events);
                 }
-                Ok(None) => {}
                 Err(cause) => {
                     mapped.error = Some((index, cause));
                     break;

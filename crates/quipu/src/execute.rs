@@ -13,8 +13,8 @@ use std::fmt;
 use std::future::IntoFuture;
 
 use quipu_core::{
-    Append, AppendCondition, AppendError, Appended, AppendedStream, BoxFuture, EventId, Position,
-    Query, Violation,
+    Append, AppendCondition, AppendError, Appended, AppendedStream, BoxFuture, EventId,
+    ExpectedRevision, Position, Query, StreamName, Violation,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -41,6 +41,7 @@ pub struct Execute<C> {
     command: C,
     metadata: Metadata,
     key: Option<String>,
+    expected: Option<(StreamName, ExpectedRevision)>,
     retry: Retry,
 }
 
@@ -77,7 +78,19 @@ impl Done {
 impl<C: Command> Execute<C> {
     pub(crate) fn new(app: Quipu, command: C) -> Self {
         let retry = Retry::default();
-        Self { app, command, metadata: Metadata::default(), key: None, retry }
+        Self { app, command, metadata: Metadata::default(), key: None, expected: None, retry }
+    }
+
+    /// All of the metadata at once.
+    pub(crate) fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Demands something of one more stream, which the command neither reads nor writes.
+    pub(crate) fn expect(mut self, stream: StreamName, expected: ExpectedRevision) -> Self {
+        self.expected = Some((stream, expected));
+        self
     }
 
     /// Executes it at most once, however often it is sent with this key: later sendings answer what
@@ -145,6 +158,7 @@ impl<C: Command> Execute<C> {
             app: self.app,
             command: self.command,
             metadata: self.metadata,
+            expected: self.expected,
             retry: self.retry,
             now,
             seed,
@@ -185,6 +199,7 @@ struct Run<C: Command> {
     app: Quipu,
     command: C,
     metadata: Metadata,
+    expected: Option<(StreamName, ExpectedRevision)>,
     retry: Retry,
     now: quipu_core::Timestamp,
     seed: Uuid,
@@ -287,6 +302,7 @@ impl<C: Command> Run<C> {
 
     /// Adds what must still hold when the events take their place.
     fn demand(&self, append: &mut Append, guard: Option<Query>) {
+        append.expectations.extend(self.expected.clone());
         match (guard, self.fold.guard()) {
             (None, Guard::Stream(stream, expected)) => {
                 append.expectations.push((stream, expected));

@@ -123,9 +123,12 @@ mod loaded;
 pub mod lock;
 mod metadata;
 mod model;
+mod process;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod projection;
 mod recorded;
+#[cfg(feature = "relay")]
+mod relay;
 mod retry;
 mod snapshot;
 pub mod testing;
@@ -158,7 +161,10 @@ pub use load::Load;
 pub use loaded::Loaded;
 pub use metadata::{Metadata, MetadataError};
 pub use model::{Aggregate, DecisionModel, Evolve, Model};
+pub use process::{Effects, Input, Process, Route, RunProcess, RunningProcess, TimerStatus};
 pub use recorded::{Erased, Recorded};
+#[cfg(feature = "relay")]
+pub use relay::{Outbox, Running, sinks};
 pub use retry::Retry;
 pub use snapshot::SnapshotPolicy;
 pub use upcast::{UpcasterError, Upcasters};

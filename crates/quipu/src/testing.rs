@@ -43,6 +43,7 @@
 
 mod clock;
 mod outcome;
+mod process;
 #[cfg(feature = "sqlite")]
 mod projection;
 mod snapshots;
@@ -61,6 +62,7 @@ use crate::upcast::Upcasters;
 
 pub use clock::ManualClock;
 pub use outcome::Outcome;
+pub use process::{ProcessTest, process};
 #[cfg(feature = "sqlite")]
 pub use projection::{GivenProjection, ProjectionTest, project};
 pub use snapshots::snapshot_matches_fold;

@@ -133,7 +133,11 @@ impl World {
     }
 }
 
-fn record(event: &PendingEvent, position: Position, revision: Revision) -> RecordedEvent {
+pub(super) fn record(
+    event: &PendingEvent,
+    position: Position,
+    revision: Revision,
+) -> RecordedEvent {
     RecordedEvent {
         id: EventId::from_uuid(Uuid::from_u64_pair(0, position.get())),
         stream: event.stream.clone(),

@@ -7,6 +7,7 @@
 )]
 
 mod bank;
+mod breaking;
 mod codecs;
 mod execute;
 mod faulty;
@@ -14,10 +15,14 @@ mod keys;
 mod kit;
 mod lock;
 mod outcomes;
+mod process_kit;
+mod processes;
 #[cfg(feature = "sqlite")]
 mod projections;
 mod races;
+mod relaying;
 mod sets;
+mod shop;
 mod snapshots;
 mod stores;
 mod temporal;
