@@ -126,7 +126,7 @@ async fn own(
     let mut request_error = None;
     loop {
         let begun = tokio::select! {
-            begun = begin(runner, &hands) => begun,
+            begun = begin(runner, &hands, tell) => begun,
             () = asked_to_stop(&mut stopping) => return Ok(Own::Stopped),
         };
         let machine = match begun {
@@ -154,8 +154,13 @@ enum Begin {
 }
 
 /// Loads what is kept and takes it over.
-async fn begin(runner: &Runner, hands: &Hands) -> Result<Machine<super::execute::Payload>, Begin> {
+async fn begin(
+    runner: &Runner,
+    hands: &Hands,
+    tell: &watch::Sender<RunnerStatus>,
+) -> Result<Machine<super::execute::Payload>, Begin> {
     let options = &runner.options;
+    let mut reporter = Reporter::new(runner, hands.epoch, Instant::now());
     let partitions = divide(options.partitions);
     loop {
         match load(runner, hands).await {
@@ -171,7 +176,18 @@ async fn begin(runner: &Runner, hands: &Hands) -> Result<Machine<super::execute:
                 return Ok(Machine::new(settings, &partitions, &places, parked, seed));
             }
             Err(KeepError::Fenced) => return Err(Begin::Lost),
-            Err(KeepError::Moved | KeepError::Unavailable(_)) => sleep(PAUSE).await,
+            Err(KeepError::Moved) => sleep(PAUSE).await,
+            Err(error @ KeepError::Unavailable(_)) => {
+                tell.send_modify(|status| {
+                    status.state = ComponentState::Retrying;
+                    status.last_error = Some(describe(&error));
+                });
+                let status = tell.borrow().clone();
+                if reporter.report(&*runner.store, &status, Vec::new).await.is_err() {
+                    return Err(Begin::Lost);
+                }
+                sleep(PAUSE).await;
+            }
             Err(refused @ KeepError::Refused(_)) => {
                 return Err(Begin::Error(RunError::Keep(refused)));
             }

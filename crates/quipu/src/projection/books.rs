@@ -113,13 +113,13 @@ impl<P: Projection> ReadModel<P> {
             P::Conn::SHARED
         );
         let incarnation = self.store.identity().incarnation.get();
-        let cells = self.key([incarnation.into(), epoch.into()]);
+        let cells = Self::key([incarnation.into(), epoch.into()]);
         let rows = conn.rows(sql, cells).await.map_err(explain::<P>)?;
         if rows.is_empty() { Err(KeepError::Fenced) } else { Ok(()) }
     }
 
     /// The name and version, and then more: what statements about this read model have bound.
-    pub(super) fn key(&self, more: impl IntoIterator<Item = Cell>) -> Vec<Cell> {
+    pub(super) fn key(more: impl IntoIterator<Item = Cell>) -> Vec<Cell> {
         [P::NAME.into(), P::VERSION.into()].into_iter().chain(more).collect()
     }
 

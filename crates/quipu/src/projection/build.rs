@@ -49,7 +49,7 @@ impl<P: Projection> Project<P> {
             parked_max: None,
             lease_ttl: None,
             request_interval: None,
-            tending: Tending { promote_below: None, grace: Duration::from_secs(600) },
+            tending: Tending { promote_below: None, grace: Duration::from_mins(10) },
             watch: None,
         }
     }

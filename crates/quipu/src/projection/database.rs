@@ -37,18 +37,14 @@ pub trait Backend: Send + Sized + 'static {
     const SHARED: &'static str;
 
     /// Runs a statement. Answers how many rows it changed.
-    fn run<'a>(
-        &'a mut self,
-        sql: String,
-        cells: Vec<Cell>,
-    ) -> BoxFuture<'a, Result<u64, sqlx::Error>>;
+    fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>>;
 
     /// Runs a statement that answers rows.
-    fn rows<'a>(
-        &'a mut self,
+    fn rows(
+        &mut self,
         sql: String,
         cells: Vec<Cell>,
-    ) -> BoxFuture<'a, Result<Vec<Vec<Cell>>, sqlx::Error>>;
+    ) -> BoxFuture<'_, Result<Vec<Vec<Cell>>, sqlx::Error>>;
 
     /// Waits until no other transaction holds the same lock, and holds it until this one ends.
     fn lock(&mut self, key: i64) -> BoxFuture<'_, Result<(), sqlx::Error>>;

@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_statement_is_made_once() {
-        let own = Generation::new(1);
         const TEXT: &str = "DELETE FROM {a}";
+        let own = Generation::new(1);
 
         let (AssertSqlSafe(first), AssertSqlSafe(second)) = (own.stmt(TEXT), own.stmt(TEXT));
 

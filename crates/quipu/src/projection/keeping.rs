@@ -27,7 +27,7 @@ impl<P: Projection> ReadModel<P> {
     pub(super) async fn places(&self, conn: &mut P::Conn) -> Result<Vec<SlicePlace>, sqlx::Error> {
         let sql = "SELECT first_slice, last_slice, position FROM quipu_places
                    WHERE name = $1 AND version = $2 ORDER BY first_slice, last_slice";
-        let rows = conn.rows(sql.to_owned(), self.key([])).await?;
+        let rows = conn.rows(sql.to_owned(), Self::key([])).await?;
         let place = |row: &Vec<Cell>| {
             let [first, last, position] = row.as_slice() else { return None };
             let slice = |cell: &Cell| u16::try_from(cell.number()).ok();
@@ -39,11 +39,11 @@ impl<P: Projection> ReadModel<P> {
 
     async fn put_places(&self, conn: &mut P::Conn, rows: &[SlicePlace]) -> Result<(), sqlx::Error> {
         let sql = "DELETE FROM quipu_places WHERE name = $1 AND version = $2";
-        conn.run(sql.to_owned(), self.key([])).await?;
+        conn.run(sql.to_owned(), Self::key([])).await?;
         for row in rows {
             let sql = "INSERT INTO quipu_places VALUES ($1, $2, $3, $4, $5)";
             let (first, last) = (row.slices.first(), row.slices.last());
-            let cells = self.key([first.into(), last.into(), row.position.get().into()]);
+            let cells = Self::key([first.into(), last.into(), row.position.get().into()]);
             conn.run(sql.to_owned(), cells).await?;
         }
         Ok(())
@@ -60,7 +60,7 @@ impl<P: Projection> ReadModel<P> {
                        AND first_slice = $3 AND last_slice = $4 AND position = $5";
             let (first, last) = (own.slices.first(), own.slices.last());
             let (from, to) = (own.from.get(), own.to.get());
-            let cells = self.key([first.into(), last.into(), from.into(), to.into()]);
+            let cells = Self::key([first.into(), last.into(), from.into(), to.into()]);
             let moved_count = conn.run(sql.to_owned(), cells).await.map_err(explain::<P>)?;
             if moved_count != 1 {
                 return Err(KeepError::Fenced);
@@ -76,7 +76,7 @@ impl<P: Projection> ReadModel<P> {
         position: Position,
     ) -> Result<bool, KeepError> {
         let sql = "DELETE FROM quipu_parked WHERE name = $1 AND version = $2 AND position = $3";
-        let cells = self.key([position.get().into()]);
+        let cells = Self::key([position.get().into()]);
         let count = conn.run(sql.to_owned(), cells).await.map_err(explain::<P>)?;
         Ok(count > 0)
     }
@@ -91,7 +91,7 @@ impl<P: Projection> ReadModel<P> {
     ) -> Result<(), KeepError> {
         let sql = "INSERT INTO quipu_left_out VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                    ON CONFLICT DO NOTHING";
-        let cells = self.key([
+        let cells = Self::key([
             item.position.get().into(),
             reason.into(),
             storable(&item.key).into(),
@@ -120,7 +120,7 @@ impl<P: Projection> ReadModel<P> {
                            WHERE name = $1 AND version = $2";
                 let incarnation = identity.incarnation.get().into();
                 let log = identity.log.to_string().into();
-                let cells = self.key([incarnation, epoch.into(), log]);
+                let cells = Self::key([incarnation, epoch.into(), log]);
                 open.run(sql.to_owned(), cells).await.map_err(explain::<P>)?;
             }
             None => self.begin_generation(&mut open, epoch).await?,
@@ -160,7 +160,7 @@ fn sorted(rows: &[SlicePlace]) -> Vec<SlicePlace> {
     rows
 }
 
-/// A text that every database keeps: short, and without zeros, which PostgreSQL refuses.
+/// A text that every database keeps: short, and without zeros, which `PostgreSQL` refuses.
 fn storable(text: &str) -> String {
     let end = text.floor_char_boundary(CAUSE_SIZE_MAX);
     text.get(..end).unwrap_or_default().replace('\0', "\u{fffd}")
@@ -196,7 +196,7 @@ impl<P: Projection> PlaceKeeper for ReadModel<P> {
         Box::pin(async move {
             let mut open = self.begin_fenced(epoch).await?;
             let sql = "UPDATE quipu_places SET position = $3 WHERE name = $1 AND version = $2";
-            let cells = self.key([position.get().into()]);
+            let cells = Self::key([position.get().into()]);
             open.run(sql.to_owned(), cells).await.map_err(explain::<P>)?;
             P::Conn::commit(open).await.map_err(explain::<P>)
         })
@@ -210,7 +210,7 @@ impl<P: Projection> Parking for ReadModel<P> {
             let mut conn = P::Conn::hold(&self.pool).await.map_err(explain::<P>)?;
             let sql = "SELECT position, event_key, cause FROM quipu_parked
                        WHERE name = $1 AND version = $2 ORDER BY position";
-            let rows = conn.rows(sql.to_owned(), self.key([])).await.map_err(explain::<P>)?;
+            let rows = conn.rows(sql.to_owned(), Self::key([])).await.map_err(explain::<P>)?;
             let item = |row: &Vec<Cell>| {
                 let [position, key, cause] = row.as_slice() else { return None };
                 let position = Position::new(position.number().unsigned_abs());
@@ -232,7 +232,7 @@ impl<P: Projection> Parking for ReadModel<P> {
                 let sql = "INSERT INTO quipu_parked VALUES ($1, $2, $3, $4, $5, $6)
                            ON CONFLICT (name, version, position)
                            DO UPDATE SET cause = excluded.cause";
-                let cells = self.key([
+                let cells = Self::key([
                     item.position.get().into(),
                     item.key.as_str().into(),
                     storable(&item.cause).into(),
@@ -255,7 +255,7 @@ impl<P: Projection> Parking for ReadModel<P> {
             if reason == UnparkReason::Dropped {
                 let sql = "SELECT event_key, cause FROM quipu_parked
                            WHERE name = $1 AND version = $2 AND position = $3";
-                let cells = self.key([position.get().into()]);
+                let cells = Self::key([position.get().into()]);
                 let rows = open.rows(sql.to_owned(), cells).await.map_err(explain::<P>)?;
                 if let Some([key, cause]) = rows.first().map(Vec::as_slice) {
                     let (key, cause) = (key.text().to_owned(), cause.text().to_owned());

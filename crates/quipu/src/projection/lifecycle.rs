@@ -60,7 +60,7 @@ impl<P: Projection> ReadModel<P> {
         let stage = if is_first { Stage::Serving } else { Stage::Building };
         let identity = self.store.identity();
         let sql = "INSERT INTO quipu_generations VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let cells = self.key([
+        let cells = Self::key([
             stage.as_str().into(),
             identity.incarnation.get().into(),
             epoch.into(),
@@ -80,7 +80,7 @@ impl<P: Projection> ReadModel<P> {
             let table = self.generation.table(&name);
             if conn.relation(&table).await.map_err(explain::<P>)?.is_some() {
                 let sql = "INSERT INTO quipu_relations VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-                conn.run(sql.to_owned(), self.key([name.into()])).await.map_err(explain::<P>)?;
+                conn.run(sql.to_owned(), Self::key([name.into()])).await.map_err(explain::<P>)?;
             }
         }
         Ok(())
@@ -238,7 +238,7 @@ impl<P: Projection> ReadModel<P> {
             "UPDATE quipu_places SET position = 0 WHERE name = $1 AND version = $2",
             "DELETE FROM quipu_parked WHERE name = $1 AND version = $2",
         ] {
-            open.run(sql.to_owned(), self.key([])).await.map_err(explain::<P>)?;
+            open.run(sql.to_owned(), Self::key([])).await.map_err(explain::<P>)?;
         }
         P::Conn::commit(open).await.map_err(explain::<P>)
     }

@@ -1,4 +1,4 @@
-//! Read models in PostgreSQL.
+//! Read models in `PostgreSQL`.
 
 use quipu_core::BoxFuture;
 use sqlx::pool::PoolConnection;
@@ -28,22 +28,18 @@ impl Connection for PgConnection {
 impl Backend for PgConnection {
     const SHARED: &'static str = " FOR SHARE";
 
-    fn run<'a>(
-        &'a mut self,
-        sql: String,
-        cells: Vec<Cell>,
-    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+    fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async move {
             let done = bound(sql, cells).execute(self).await?;
             Ok(done.rows_affected())
         })
     }
 
-    fn rows<'a>(
-        &'a mut self,
+    fn rows(
+        &mut self,
         sql: String,
         cells: Vec<Cell>,
-    ) -> BoxFuture<'a, Result<Vec<Vec<Cell>>, sqlx::Error>> {
+    ) -> BoxFuture<'_, Result<Vec<Vec<Cell>>, sqlx::Error>> {
         Box::pin(async move {
             let rows = bound(sql, cells).fetch_all(self).await?;
             rows.iter().map(cells_of).collect()

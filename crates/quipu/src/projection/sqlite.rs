@@ -1,4 +1,4 @@
-//! Read models in SQLite.
+//! Read models in `SQLite`.
 
 use quipu_core::BoxFuture;
 use sqlx::pool::PoolConnection;
@@ -31,22 +31,18 @@ impl Backend for SqliteConnection {
     // A transaction that may write has the database to itself.
     const SHARED: &'static str = "";
 
-    fn run<'a>(
-        &'a mut self,
-        sql: String,
-        cells: Vec<Cell>,
-    ) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+    fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async move {
             let done = bound(sql, cells).execute(self).await?;
             Ok(done.rows_affected())
         })
     }
 
-    fn rows<'a>(
-        &'a mut self,
+    fn rows(
+        &mut self,
         sql: String,
         cells: Vec<Cell>,
-    ) -> BoxFuture<'a, Result<Vec<Vec<Cell>>, sqlx::Error>> {
+    ) -> BoxFuture<'_, Result<Vec<Vec<Cell>>, sqlx::Error>> {
         Box::pin(async move {
             let rows = bound(sql, cells).fetch_all(self).await?;
             rows.iter().map(cells_of).collect()

@@ -133,7 +133,6 @@ impl<P: Projection<Conn = SqliteConnection>> GivenProjection<P> {
     /// # Panics
     ///
     /// If it is something else, or an event could not be applied.
-    #[expect(clippy::needless_pass_by_value, reason = "the macro that makes it gives a value")]
     pub async fn then_rows(self, sql: &str, expected: Value) {
         let rows = self.rows(sql).await;
         assert!(

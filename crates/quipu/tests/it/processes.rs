@@ -384,6 +384,26 @@ async fn what_was_refused_is_not_executed_by_a_runner_that_wakes_up_late() {
     assert_eq!(count(&shop, "sold-out", "$quipu.process-completed").await, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_before_a_crash_is_not_executed_after_it() {
+    let shop = Shop::new();
+    shop.place("sold-out").await;
+    let (dying, app) = shop.breaking(How::LoseRequest, 2);
+    let first = run::<Payment>(&app, LONG).spawn();
+    dying.broken().await;
+    drop(first);
+    assert_eq!(count(&shop, "sold-out", "$quipu.process-rejected").await, 1);
+
+    // By now it would be accepted.
+    shop.app.execute(Pay("sold-out".into())).await.unwrap();
+    shop.clock.advance(LONG + Duration::from_secs(1));
+    let mut second = run::<Payment>(&shop.app, LONG).spawn();
+    second.settle().await.unwrap();
+
+    assert_eq!(shop.facts("sold-out").await, ["placed", "paid"]);
+    assert_eq!(count(&shop, "sold-out", "$quipu.process-completed").await, 1);
+}
+
 /// A process sleeps before each of its appends in turn, while another one does all of the work.
 #[tokio::test(start_paused = true)]
 async fn a_runner_that_wakes_up_late_does_nothing_again() {

@@ -105,8 +105,8 @@ async fn what_is_dropped_or_skipped_is_on_record() {
     .await
     .unwrap();
     let expected = [
-        (dropped.get() as i64, "dropped".to_owned(), "account-a".to_owned(), 1),
-        (skipped.get() as i64, "skipped".to_owned(), "account-b".to_owned(), 2),
+        (dropped.get().cast_signed(), "dropped".to_owned(), "account-a".to_owned(), 1),
+        (skipped.get().cast_signed(), "skipped".to_owned(), "account-b".to_owned(), 2),
     ];
     assert_eq!(record, expected);
     assert_eq!(running.view().ask(All).await.unwrap(), [row("b", 2, 1)]);
@@ -134,4 +134,26 @@ async fn a_database_that_does_not_answer_is_waited_for() {
     assert!(down.last_error.unwrap().contains("locked"));
     assert_eq!(running.view().ask(All).await.unwrap(), [row("a", 12, 2)]);
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_was_never_there_shows_in_the_registry() {
+    let app = Quipu::in_memory();
+    let (_directory, pool) = database().await;
+    pool.close().await;
+    let end = deposit(&app, "a", 5).await;
+
+    let mut running = balances(&app, &pool).spawn().await.unwrap();
+    running.wait_until(|it| it.state == ComponentState::Retrying).await.unwrap();
+    let reported = loop {
+        let components = app.store().registry().components().await.unwrap();
+        if let Some(found) = components.into_iter().next() {
+            break found;
+        }
+        tokio::task::yield_now().await;
+    };
+
+    assert_eq!((reported.state, reported.lag), (ComponentState::Retrying, end.get()));
+    assert!(reported.last_error.unwrap().contains("closed"));
+    drop(running);
 }

@@ -14,7 +14,7 @@ async fn the_fenced_one_steps_down_and_every_event_is_there_once() {
     let (left, right) = (Quipu::over(Arc::clone(&store)), Quipu::over(Arc::clone(&store)));
     let (_directory, pool) = database().await;
     // So long a lease is not renewed, and its loss not noticed, during the test.
-    let ttl = Duration::from_secs(600);
+    let ttl = Duration::from_mins(10);
     let mut first = balances(&left, &pool).lease_ttl(ttl).spawn().await.unwrap();
     let position = deposit(&left, "a", 1).await;
     first.wait_until(|it| it.position >= position).await.unwrap();
@@ -40,8 +40,7 @@ async fn the_fenced_one_steps_down_and_every_event_is_there_once() {
 async fn a_promotion_under_a_stale_epoch_is_refused() {
     let app = Quipu::in_memory();
     let (_directory, pool) = database().await;
-    let mut first =
-        balances(&app, &pool).lease_ttl(Duration::from_secs(600)).spawn().await.unwrap();
+    let mut first = balances(&app, &pool).lease_ttl(Duration::from_mins(10)).spawn().await.unwrap();
     first.wait_until(|it| it.phase == Phase::Running).await.unwrap();
     steal_lease(&**app.store(), "balances", 1).await;
     // The database hears of the second one, not the first.

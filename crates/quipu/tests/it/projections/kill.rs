@@ -56,7 +56,7 @@ async fn check(directory: &Path) -> usize {
         for part in decode_recorded::<FundsDeposited>(event, app.upcasters()).unwrap() {
             let deposited = part.event.unwrap();
             let sum = expected.entry(deposited.account.0).or_default();
-            *sum = (sum.0 + deposited.cents as i64, sum.1 + 1);
+            *sum = (sum.0 + deposited.cents.cast_signed(), sum.1 + 1);
         }
     }
     let pool = open_database(directory).await;

@@ -1,4 +1,4 @@
-//! Read models in a real PostgreSQL, started for each test.
+//! Read models in a real `PostgreSQL`, started for each test.
 
 mod server;
 
@@ -17,7 +17,7 @@ use super::sample::{deposit, retry, row, steal_lease, tuned, withdraw};
 use crate::bank::AccountEvent;
 use server::Server;
 
-/// The balances in PostgreSQL. A withdrawal is poison until it is cured.
+/// The balances in `PostgreSQL`. A withdrawal is poison until it is cured.
 #[derive(Clone, Debug, Default)]
 struct Balances<const VERSION: u32> {
     is_cured: Arc<AtomicBool>,
@@ -46,7 +46,9 @@ impl<const VERSION: u32> Projection for Balances<VERSION> {
     ) -> Result<(), ApplyError> {
         let (account, cents) = match &event.event {
             AccountEvent::Opened(opened) => (&opened.account, 0),
-            AccountEvent::Deposited(deposited) => (&deposited.account, deposited.cents as i64),
+            AccountEvent::Deposited(deposited) => {
+                (&deposited.account, deposited.cents.cast_signed())
+            }
             AccountEvent::Withdrawn(withdrawn) if self.is_cured.load(Ordering::SeqCst) => {
                 (&withdrawn.account, 0)
             }
@@ -58,7 +60,7 @@ impl<const VERSION: u32> Projection for Balances<VERSION> {
              ON CONFLICT (account) DO UPDATE SET cents = own.cents + $2,
              event_count = own.event_count + 1, last = $3 WHERE own.last < $3",
         );
-        let position = event.position.get() as i64;
+        let position = event.position.get().cast_signed();
         let done = sqlx::query(sql).bind(&account.0).bind(cents).bind(position);
         let done = done.execute(conn).await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err("out of order".into()) }
@@ -179,7 +181,7 @@ async fn postgres_refuses_the_fenced_one() {
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     let (left, right) = (Quipu::over(Arc::clone(&store)), Quipu::over(Arc::clone(&store)));
     let pool = server.pool().await;
-    let ttl = Duration::from_secs(600);
+    let ttl = Duration::from_mins(10);
     let mut first = balances::<1>(&left, &pool).lease_ttl(ttl).spawn().await.unwrap();
     let mut end = deposit(&left, "a", 1).await;
     first.wait_until(|it| it.position >= end).await.unwrap();

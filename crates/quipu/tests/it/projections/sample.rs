@@ -57,8 +57,8 @@ impl Projection for Balances {
             "INSERT INTO {balances} VALUES (?1, ?2, 1, ?3) ON CONFLICT (account) DO UPDATE
              SET cents = cents + ?2, event_count = event_count + 1, last = ?3 WHERE last < ?3",
         );
-        let position = event.position.get() as i64;
-        let done = sqlx::query(sql).bind(&account.0).bind(cents as i64).bind(position);
+        let position = event.position.get().cast_signed();
+        let done = sqlx::query(sql).bind(&account.0).bind(cents.cast_signed()).bind(position);
         let done = done.execute(conn).await?;
         // An event that came after a later one of its key, or for a second time, would be here.
         if done.rows_affected() == 1 { Ok(()) } else { Err("out of order".into()) }

@@ -1,5 +1,11 @@
 //! Versions: built beside the one that serves, promoted, retired; and built again.
 
+#![expect(
+    clippy::float_cmp,
+    clippy::cast_precision_loss,
+    reason = "the sums are of quarters, which are exact"
+)]
+
 use std::time::Duration;
 
 use quipu::core::{ComponentKey, ComponentKind, ComponentRequest};

@@ -1,4 +1,4 @@
-//! A PostgreSQL of its own for one test, in a directory, on a socket.
+//! A `PostgreSQL` of its own for one test, in a directory, on a socket.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,12 +14,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server; `None`, and a line that says so, where PostgreSQL is not installed.
+    /// Starts a server; `None`, and a line that says so, where `PostgreSQL` is not installed.
+    #[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
     pub(super) fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             let is_required = std::env::var("QUIPU_REQUIRE_SERVICES").is_ok_and(|it| it == "1");
             assert!(!is_required, "PostgreSQL is required, and its initdb is not installed");
-            println!("skipped: PostgreSQL's initdb is not installed");
+            eprintln!("skipped: PostgreSQL's initdb is not installed");
             return None;
         };
         let directory = tempfile::tempdir().unwrap();
@@ -108,7 +109,7 @@ fn is_root() -> bool {
     id.stdout.trim_ascii() == b"0"
 }
 
-/// Where PostgreSQL's programs are: the newest of Debian's, or those that are found by name.
+/// Where `PostgreSQL`'s programs are: the newest of Debian's, or those that are found by name.
 fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
