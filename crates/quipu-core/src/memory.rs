@@ -145,7 +145,7 @@ impl MemoryStore {
             Decision::Answer(appended) => Ok(appended),
             Decision::Refuse(error) => Err(error),
             Decision::Write(plan) => {
-                let appended = log.write(plan);
+                let appended = log.write(&plan);
                 drop(log);
                 self.shared.grown.notify(usize::MAX);
                 Ok(appended)

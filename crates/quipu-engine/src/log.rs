@@ -87,9 +87,9 @@ impl Log {
             assert!(!self.health.has_failed(), "a writer that answers goes on to index");
             looked += 1;
             if looked.is_multiple_of(64) {
-                std::thread::yield_now()
+                std::thread::yield_now();
             } else {
-                std::hint::spin_loop()
+                std::hint::spin_loop();
             }
         }
         self.index.reader(upto)

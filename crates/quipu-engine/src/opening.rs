@@ -386,7 +386,7 @@ fn index_rest(
     let mut entries = Entries::default();
     for position in first..=last {
         segments.with_record(position, |record| {
-            entries.push(|keys| keys_of(log.hasher, &record, keys))
+            entries.push(|keys| keys_of(log.hasher, &record, keys));
         })?;
         if entries.count() < INDEXED_AT_ONCE && position < last {
             continue;

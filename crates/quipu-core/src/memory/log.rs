@@ -118,7 +118,7 @@ impl Log {
         self.events.partition_point(|stored| stored.event.position <= position)
     }
 
-    pub(super) fn write(&mut self, plan: Plan) -> Appended {
+    pub(super) fn write(&mut self, plan: &Plan) -> Appended {
         let own = plan.own();
         let mut streams = plan.streams.clone();
         let mut appended = Appended::default();

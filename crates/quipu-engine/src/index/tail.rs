@@ -342,8 +342,8 @@ mod tests {
         let (mut together, mut one_by_one) = (Tail::new(1), Tail::new(1));
         let mut events = Entries::default();
         for event in 0..5_000_u64 {
-            let keys = [event % 7, event / 3, event, u64::MAX << 32 | event % 11].map(Key::new);
-            let keys = &keys[..1 + (event % 4) as usize];
+            let keys = [event % 7, event / 3, event, (u64::MAX << 32) | (event % 11)].map(Key::new);
+            let keys = &keys[..=(event % 4) as usize];
             events.push(|all| {
                 all.extend_from_slice(keys);
                 IdKey::new(event % 900)
