@@ -16,7 +16,7 @@ use crate::time;
 /// Keeps events durably in a directory: imports, appends, reads, follows and verifies them.
 #[derive(Debug, Parser)]
 #[command(name = "quipu", version, after_help = GENERAL_HELP, max_term_width = 100)]
-#[command(disable_help_subcommand = true, propagate_version = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// The directory that holds the log.
     #[arg(long, global = true, value_name = "DIR", env = "QUIPU_DATA")]
