@@ -2,7 +2,6 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::spanned::Spanned;
 use syn::{Attribute, DeriveInput, Error, Field, Ident, LitInt, LitStr, Path, Result, Type};
 
 use crate::attributes::{check_event_type, field_name, ident_text, named_fields, tag_value};
@@ -29,10 +28,6 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let mut tags = Vec::new();
     for field in &fields {
         if let (Some(name), Some(ident)) = (field_name(field, "tag")?, &field.ident) {
-            if tags.iter().any(|tag: &TagField<'_>| tag.name == name) {
-                let advice = format!("two fields have the tag \"{name}\": name one of them anew");
-                return Err(Error::new(field.span(), advice));
-            }
             tags.push(TagField { name, ident, ty: &field.ty });
         }
     }

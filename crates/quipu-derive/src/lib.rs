@@ -22,7 +22,8 @@ use syn::{DeriveInput, Error, parse_macro_input};
 /// - `#[event(stream = "transfer-{id}")]`: the stream, where it is not that of the first tag.
 ///   `{id}` stands for the tag value of the field `id`.
 /// - `#[event(codec = MyCodec)]`: how the data is encoded; JSON by default.
-/// - `#[tag]` or `#[tag("name")]` on a field: queries find the event by it.
+/// - `#[tag]` or `#[tag("name")]` on a field: queries find the event by it. Several fields may have
+///   the same name, as the two accounts of a transfer have.
 #[proc_macro_derive(Event, attributes(event, tag))]
 pub fn event(input: TokenStream) -> TokenStream {
     expand(event::expand, &parse_macro_input!(input as DeriveInput))

@@ -1,7 +1,8 @@
 //! Projections: read models that follow the log, each event in them exactly once.
 //!
 //! A [`Projection`] says which events it reads, which tables it fills, and what each event changes in
-//! them. Everything else is seen to:
+//! them. Everything else is seen to. Where a row is a fold of the events of one key, a
+//! [`Document`] does without tables and statements.
 //!
 //! - **Exactly once.** What an event changes and the checkpoint that says so are one transaction of
 //!   the read model's own database. After a crash nothing is missing and nothing is there twice.
@@ -29,6 +30,7 @@
 mod books;
 mod build;
 mod database;
+mod documents;
 mod generation;
 mod handler;
 mod keeping;
@@ -50,6 +52,11 @@ pub use build::{Project, ProjectError, ProjectInto};
 pub use database::Connection;
 #[doc(hidden)]
 pub use database::{Backend, Cell, Relation};
+#[cfg(feature = "postgres")]
+pub use documents::PgDocuments;
+#[cfg(feature = "sqlite")]
+pub use documents::SqliteDocuments;
+pub use documents::{Document, Documents};
 pub use generation::Generation;
 pub use running::{Progress, RunningProjection};
 pub use wait::{WaitError, WaitFor};

@@ -1,6 +1,7 @@
-//! The bank: its events, the account, and what may be asked for.
+//! The bank: its events, the account, what may be asked for, and the list of accounts.
 
-use quipu::{Aggregate, Command, Ctx, Event, EventSet, Events, Evolve, TagValue, events};
+use quipu::projection::Document;
+use quipu::{Aggregate, Command, Ctx, Event, EventSet, Events, Evolve, Recorded, TagValue, events};
 use serde::{Deserialize, Serialize};
 
 #[derive(TagValue, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +69,7 @@ pub(crate) enum Refusal {
 
 impl Account {
     fn check_open(&self) -> Result<(), Refusal> {
-        self.owner.as_ref().map(drop).ok_or_else(|| Refusal::NotOpen(self.id.clone()))
+        if self.owner.is_some() { Ok(()) } else { Err(Refusal::NotOpen(self.id.clone())) }
     }
 }
 
@@ -80,7 +81,6 @@ pub(crate) struct Open {
 impl Command for Open {
     type Model = Account;
     type Error = Refusal;
-
     fn model(&self) -> Account {
         Account::of(self.account.clone())
     }
@@ -101,7 +101,6 @@ pub(crate) struct Deposit {
 impl Command for Deposit {
     type Model = Account;
     type Error = Refusal;
-
     fn model(&self) -> Account {
         Account::of(self.account.clone())
     }
@@ -122,7 +121,6 @@ pub(crate) struct Transfer {
 impl Command for Transfer {
     type Model = (Account, Account);
     type Error = Refusal;
-
     fn model(&self) -> (Account, Account) {
         (Account::of(self.from.clone()), Account::of(self.to.clone()))
     }
@@ -136,5 +134,26 @@ impl Command for Transfer {
             MoneyWithdrawn { account: self.from.clone(), cents: self.cents },
             MoneyDeposited { account: self.to.clone(), cents: self.cents },
         ])
+    }
+}
+
+/// A row of the list of accounts: the read model.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ListedAccount {
+    pub(crate) owner: String,
+    pub(crate) cents: u64,
+}
+
+impl Document for ListedAccount {
+    type Event = AccountEvent;
+    const NAME: &'static str = "accounts";
+    const KEY: &'static str = "account";
+
+    fn apply(&mut self, event: &Recorded<AccountEvent>) {
+        match &event.event {
+            AccountEvent::Opened(opened) => self.owner.clone_from(&opened.owner),
+            AccountEvent::Deposited(deposited) => self.cents += deposited.cents,
+            AccountEvent::Withdrawn(withdrawn) => self.cents -= withdrawn.cents,
+        }
     }
 }

@@ -8,8 +8,11 @@ mod tests;
 
 use std::error::Error;
 
-use account::{Account, AccountEvent, AccountId, Deposit, Open, Transfer};
+use account::{Account, AccountEvent, AccountId, Deposit, ListedAccount, Open, Transfer};
+use quipu::projection::SqliteDocuments;
 use quipu::{Quipu, Timestamp};
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 
 fn id(text: &str) -> AccountId {
     AccountId(text.to_owned())
@@ -63,6 +66,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let then = app.load(Account::of(account.clone())).as_of_time(before).await?;
         println!("  {:<4} {:>6} cents, was {:>6} cents", account.0, now.cents, then.cents);
     }
+
+    println!("\nThe list of accounts, a read model in SQLite that follows the log:");
+    let file = SqliteConnectOptions::new().filename(directory.path().join("accounts.db"));
+    let pool = SqlitePool::connect_with(file.create_if_missing(true)).await?;
+    let list = app.project(SqliteDocuments::<ListedAccount>::new()).into(pool).spawn().await?;
+    app.wait_for::<SqliteDocuments<ListedAccount>>(app.store().frontier().await?).await?;
+    for (account, row) in list.view().page("", 100).await? {
+        println!("  {account:<4} {:>6} cents, of {}", row.cents, row.owner);
+    }
+    list.stop().await?;
 
     println!("\nThe audit trail of Ana's account:");
     for change in app.history(Account::of(ana)).await? {

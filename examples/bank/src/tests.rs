@@ -1,10 +1,12 @@
 //! What the bank promises.
 
-use quipu::testing::given;
+use quipu::projection::SqliteDocuments;
+use quipu::testing::{given, project};
 use quipu::{Quipu, events};
 
 use crate::account::{
-    Account, AccountOpened, Deposit, MoneyDeposited, MoneyWithdrawn, Open, Refusal, Transfer,
+    Account, AccountOpened, Deposit, ListedAccount, MoneyDeposited, MoneyWithdrawn, Open, Refusal,
+    Transfer,
 };
 use crate::id;
 
@@ -59,4 +61,22 @@ async fn of_two_transfers_of_the_last_money_one_is_refused() {
     let refusals: Vec<_> = refused.map(|error| error.rejection()).collect();
     assert_eq!(refusals, [Some(&Refusal::TooLittle { balance: 0 })]);
     assert_eq!(app.load(Account::of(id("b"))).await.unwrap().cents, 10);
+}
+
+#[tokio::test]
+async fn the_list_has_every_account_with_its_balance() {
+    let withdrawn = MoneyWithdrawn { account: id("a"), cents: 4 };
+
+    project(SqliteDocuments::<ListedAccount>::new())
+        .sqlite_memory()
+        .given(events![opened("a"), opened("b"), deposited("a", 10), withdrawn])
+        .crash_after_each()
+        .then_rows(
+            "SELECT key, document FROM {accounts} ORDER BY key",
+            serde_json::json!([
+                { "key": "a", "document": r#"{"owner":"Ana","cents":6}"# },
+                { "key": "b", "document": r#"{"owner":"Ana","cents":0}"# },
+            ]),
+        )
+        .await;
 }

@@ -35,6 +35,8 @@ pub trait Connection: Backend {
 pub trait Backend: Send + Sized + 'static {
     /// What to add to a `SELECT` so that what it read cannot change before the transaction ends.
     const SHARED: &'static str;
+    /// What to add so that nobody else can read it so either.
+    const EXCLUSIVE: &'static str;
 
     /// Runs a statement. Answers how many rows it changed.
     fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>>;

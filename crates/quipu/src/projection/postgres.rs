@@ -27,6 +27,7 @@ impl Connection for PgConnection {
 
 impl Backend for PgConnection {
     const SHARED: &'static str = " FOR SHARE";
+    const EXCLUSIVE: &'static str = " FOR UPDATE";
 
     fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async move {

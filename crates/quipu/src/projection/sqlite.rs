@@ -30,6 +30,7 @@ impl Connection for SqliteConnection {
 impl Backend for SqliteConnection {
     // A transaction that may write has the database to itself.
     const SHARED: &'static str = "";
+    const EXCLUSIVE: &'static str = "";
 
     fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async move {

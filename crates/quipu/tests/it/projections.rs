@@ -2,6 +2,7 @@
 
 mod basics;
 mod crashes;
+mod documents;
 mod errors;
 mod fencing;
 mod kill;

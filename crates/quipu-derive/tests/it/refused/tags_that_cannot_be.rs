@@ -10,15 +10,6 @@ struct Hyphen {
 
 #[derive(Event, Serialize, Deserialize)]
 #[event(type = "door.opened")]
-struct Twice {
-    #[tag]
-    door: String,
-    #[tag("door")]
-    other: String,
-}
-
-#[derive(Event, Serialize, Deserialize)]
-#[event(type = "door.opened")]
 struct NotText {
     #[tag = "door"]
     door: String,

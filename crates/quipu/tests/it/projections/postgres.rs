@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quipu::core::{ComponentRequest, ComponentState, EventStore, MemoryStore};
-use quipu::projection::{ApplyError, Generation, ProjectInto, Projection};
+use quipu::projection::{ApplyError, Document, Generation, PgDocuments, ProjectInto, Projection};
 use quipu::view::Question;
-use quipu::{Phase, Position, Quipu, Recorded};
+use quipu::{Event, Phase, Position, Quipu, Recorded, events};
+use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
-use super::sample::{deposit, retry, row, steal_lease, tuned, withdraw};
+use super::sample::{append, deposit, retry, row, steal_lease, tuned, withdraw};
 use crate::bank::AccountEvent;
 use server::Server;
 
@@ -200,4 +201,49 @@ async fn postgres_refuses_the_fenced_one() {
     assert_eq!(all[0].1, (1..=50).sum::<i64>());
     second.stop().await.unwrap();
     first.stop().await.unwrap();
+}
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "bank.accounts-linked")]
+struct Linked {
+    #[tag("account")]
+    one: String,
+    #[tag("account")]
+    other: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Links {
+    count: u32,
+}
+
+impl Document for Links {
+    type Event = Linked;
+    const NAME: &'static str = "links";
+    const KEY: &'static str = "account";
+
+    fn apply(&mut self, _linked: &Recorded<Linked>) {
+        self.count += 1;
+    }
+}
+
+#[tokio::test]
+async fn partitions_that_change_one_document_lose_no_change() {
+    let Some(server) = Server::start() else { return };
+    let (app, pool) = (Quipu::in_memory(), server.pool().await);
+    let mut end = Position::START;
+    for number in 0..200 {
+        // Each goes by its own stream, and all of them have the hub.
+        let linked = Linked { one: format!("spoke {number}"), other: "hub".into() };
+        end = append(&app, events![linked]).await;
+    }
+
+    let documents = tuned(app.project(PgDocuments::<Links>::new()).into(pool));
+    let running = documents.partitions(PARTITIONS).batch(3).spawn().await.unwrap();
+    app.wait_for::<PgDocuments<Links>>(end).await.unwrap();
+
+    let view = app.view::<PgDocuments<Links>>().unwrap();
+    assert_eq!(view.get("hub").await.unwrap().map(|links| links.count), Some(200));
+    assert_eq!(view.page("", 1_000).await.unwrap().len(), 201);
+    running.stop().await.unwrap();
 }
