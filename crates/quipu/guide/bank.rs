@@ -2,9 +2,7 @@
 
 use quipu::projection::{ApplyError, Generation, Projection};
 use quipu::view::Question;
-use quipu::{
-    Aggregate, Command, Ctx, Event, EventSet, Events, Evolve, Recorded, TagValue, events,
-};
+use quipu::{Aggregate, Command, Ctx, Event, EventSet, Events, Evolve, Recorded, TagValue, events};
 use serde::{Deserialize, Serialize};
 
 #[derive(TagValue, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -20,9 +20,9 @@
 //! | [`mistakes`] | what goes wrong with event sourcing, and what is seen of it here |
 //! | [`when_not`] | when a table is the better choice |
 //!
-//! Every example is a test of this crate. Where an example says `use bank::...`, it uses the code of
-//! the first page, which is
-//! [one file](https://docs.rs/crate/quipu/latest/source/guide/bank.rs) for all of them.
+//! Every example is a test of this crate. Where one says `use bank::...`, it uses the code of the
+//! first page, which is in the crate's `guide/bank.rs` for all of them. `app` is a
+//! [`Quipu`](crate::Quipu), mostly one in memory.
 //!
 //! There is no code in these modules.
 
