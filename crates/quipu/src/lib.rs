@@ -104,6 +104,12 @@
 //!
 //! Everything an application writes is at the crate's root. [`lock`] keeps the shapes of stored
 //! events from breaking, [`testing`] is the test kit, and [`core`] is the contract underneath.
+#![cfg_attr(
+    all(feature = "sqlite", feature = "relay"),
+    doc = "",
+    doc = "The [`guide`] begins with a [first application](guide::first_application), has a page for",
+    doc = "each concept, and says what the [terms of the pattern](guide::pattern) are here."
+)]
 
 // Derived code says `::quipu`, also in this crate's own tests.
 extern crate self as quipu;
@@ -116,6 +122,9 @@ mod error;
 mod event;
 mod execute;
 mod fold;
+// Its pages link to all of the API, so it is there when all of it is.
+#[cfg(all(feature = "sqlite", feature = "relay"))]
+pub mod guide;
 mod history;
 mod ledger;
 mod load;

@@ -90,7 +90,8 @@ pub trait Evolve: DecisionModel {
 /// Derive it instead of [`DecisionModel`].
 ///
 /// Its stream is `category-id`, the category being the name of its key unless it says otherwise;
-/// events whose first tag is that key are in it. It is read by stream and guarded by revision.
+/// events whose first tag is that key are in it. It is read by stream and guarded by revision. An
+/// event that has its key as a further tag is in another stream, and not read.
 ///
 /// ```
 /// use quipu::{Aggregate, Event, Evolve, Revision};

@@ -79,7 +79,9 @@ pub fn given(events: Events) -> Given {
 
 /// Begins a test with what lies in an old log: type, schema version and JSON data of each event.
 ///
-/// The events have the tags and are in the streams that their data has today.
+/// The events have the tags and are in the streams that their data has today. The parts of a split
+/// event therefore reach every model that they are for, also an aggregate in whose stream the stored
+/// event is not; whether a split is read as meant is a test on a store.
 ///
 /// # Panics
 ///

@@ -107,7 +107,9 @@ impl Upcasters {
     /// Reads one event as several. `targets` lists the types and versions that may come out, so
     /// that a query for one of them finds the event; `split` answers the parts in their order.
     ///
-    /// The parts share the position; each has the tags of its own data.
+    /// The parts share the position; each has the tags of its own data. The stored event stays in its
+    /// stream, with its tags: a model sees a part only if its query finds the stored event, so an
+    /// aggregate never sees parts of events in other streams.
     ///
     /// ```
     /// use quipu::Upcasters;

@@ -131,8 +131,8 @@ impl<P: Projection> ProjectInto<P> {
         self
     }
 
-    /// How long the tables of a version are kept up to date once another serves: ten minutes unless
-    /// told otherwise. So long one can go back to it.
+    /// How long the tables of a version are kept once another serves: ten minutes unless told
+    /// otherwise. So long one can go back to it; it follows the log only while something runs it.
     pub fn keep_retired(mut self, grace: Duration) -> Self {
         self.tending.grace = grace;
         self
