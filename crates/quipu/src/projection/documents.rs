@@ -125,7 +125,7 @@ impl<D: Document, C: Connection> Documents<D, C> {
         change: impl Fn(&mut D, &Recorded<E>) + Send,
     ) -> Result<(), ApplyError> {
         let table = own.table(D::NAME);
-        for tag in event.tags.iter() {
+        for tag in &event.tags {
             let value = tag.as_str().strip_prefix(D::KEY).and_then(|rest| rest.strip_prefix(':'));
             let Some(key) = value else { continue };
             let mut document = held::<D, C>(conn, &table, key).await?;

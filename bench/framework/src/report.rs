@@ -1,0 +1,105 @@
+//! Figures by row and by who did the job, and how they are printed.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// What quipu's projections into `SQLite` must do, in events a second on two cores.
+const PROJECTION_BAR: f64 = 30_000.0;
+
+/// Every figure, in the order in which the first round made them.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    row: String,
+    unit: &'static str,
+    who: &'static str,
+    samples: Vec<f64>,
+}
+
+impl Report {
+    /// Takes a figure.
+    pub(crate) fn add(&mut self, row: &str, unit: &'static str, who: &'static str, value: f64) {
+        progress(&format!("  {row}, {who}: {} {unit}", figure(value)));
+        let is_own = |line: &&mut Line| line.row == row && line.who == who;
+        match self.lines.iter_mut().find(is_own) {
+            Some(line) => line.samples.push(value),
+            None => {
+                let row = row.to_owned();
+                self.lines.push(Line { row, unit, who, samples: vec![value] });
+            }
+        }
+    }
+
+    /// Prints the medians. Answers whether no figure is below its bar.
+    pub(crate) fn print(&self, is_jsonl: bool) -> bool {
+        let mut is_good = true;
+        if !is_jsonl {
+            result("| row | who | median | lowest | highest | unit | bar |");
+            result("|---|---|---|---|---|---|---|");
+        }
+        for line in &self.lines {
+            let mut samples = line.samples.clone();
+            samples.sort_unstable_by(f64::total_cmp);
+            let median = median(&samples);
+            let (lowest, highest) = (samples[0], samples[samples.len() - 1]);
+            let bar = (line.row.starts_with("projection") && line.who == "quipu")
+                .then_some(median >= PROJECTION_BAR);
+            is_good &= bar != Some(false);
+            let (row, unit, who) = (&line.row, line.unit, line.who);
+            let mut text = String::new();
+            // Writing to a text cannot fail.
+            let _ = if is_jsonl {
+                write!(
+                    text,
+                    "{{\"row\":\"{row}\",\"who\":\"{who}\",\"median\":{median:.3},\
+                     \"lowest\":{lowest:.3},\"highest\":{highest:.3},\"unit\":\"{unit}\"}}"
+                )
+            } else {
+                let verdict = match bar {
+                    Some(true) => ">= 30,000: ok",
+                    Some(false) => ">= 30,000: **below**",
+                    None => "-",
+                };
+                let (lowest, highest) = (figure(lowest), figure(highest));
+                let median = figure(median);
+                write!(text, "| {row} | {who} | {median} | {lowest} | {highest} | {unit} | {verdict} |")
+            };
+            result(&text);
+        }
+        is_good
+    }
+}
+
+/// The one in the middle, the mean of two where the count is even.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+fn figure(value: f64) -> String {
+    match value {
+        value if value >= 100_000.0 => format!("{:.0} k", value / 1e3),
+        value if value >= 100.0 => format!("{value:.0}"),
+        value => format!("{value:.1}"),
+    }
+}
+
+/// A line of results.
+pub(crate) fn result(line: &str) {
+    // Whoever does not read on has seen enough.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// What is going on.
+pub(crate) fn progress(line: &str) {
+    // The same: a bench goes on without its watcher.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
