@@ -1,5 +1,7 @@
 //! Processes at work: effects once, whatever ends in between.
 
+mod kill;
+
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
