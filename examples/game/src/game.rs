@@ -3,7 +3,7 @@
 use quipu::{Aggregate, Command, Ctx, Event, EventSet, Events, Evolve, TagValue, events};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{Board, COLUMN_COUNT, Color, ROW_COUNT};
+use crate::board::{Board, Color, ROW_COUNT};
 
 #[derive(TagValue, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GameId(pub(crate) String);
@@ -185,10 +185,4 @@ impl Command for Branch {
         }
         Ok(events)
     }
-}
-
-/// The columns in which there is room.
-#[cfg(test)]
-pub(crate) fn open_columns(board: &Board) -> Vec<usize> {
-    (0..COLUMN_COUNT).filter(|column| board.disc_count(*column) < Some(ROW_COUNT)).collect()
 }

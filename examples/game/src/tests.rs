@@ -6,10 +6,9 @@ use fastrand::Rng;
 use quipu::testing::{Given, given};
 use quipu::{Events, Quipu, events};
 
-use crate::board::{Board, Color};
+use crate::board::{Board, COLUMN_COUNT, Color, ROW_COUNT};
 use crate::game::{
     Branch, DiscDropped, DropDisc, Game, GameEvent, GameId, Origin, Refusal, Start, Started,
-    open_columns,
 };
 use crate::replay::{after_move, branch};
 use crate::{BRANCH_MOVE, MOVES, OTHER_MOVES, id, play};
@@ -135,7 +134,8 @@ async fn play_randomly(app: &Quipu, game: &GameId, random: &mut Rng) -> Vec<Boar
     loop {
         let now = app.load(Game::of(game)).await.unwrap();
         boards.push(now.board.clone());
-        let columns = open_columns(&now.board);
+        let has_room = |column: &usize| now.board.disc_count(*column) < Some(ROW_COUNT);
+        let columns: Vec<usize> = (0..COLUMN_COUNT).filter(has_room).collect();
         if now.winner.is_some() || columns.is_empty() {
             return boards;
         }
