@@ -55,7 +55,11 @@ async fn main() -> ExitCode {
     };
     match measure(&options).await {
         Ok(report) => {
-            if report.print(options.is_jsonl) { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            if report.print(options.is_jsonl) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(1)
+            }
         }
         Err(error) => {
             report::progress(&format!("error: {error}"));

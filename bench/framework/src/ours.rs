@@ -122,7 +122,7 @@ fn deposited(account: &str) -> Deposited {
 pub(crate) fn stored(account: &str) -> Result<(StreamName, NewEvent)> {
     let data = serde_json::to_vec(&deposited(account))?;
     let event = NewEvent::json("bank.money-deposited", data)?;
-    let event = event.with_tag(format!("account:{account}"))?;
+    let event = event.with_tag(&format!("account:{account}"))?;
     Ok((StreamName::new(format!("account-{account}"))?, event))
 }
 

@@ -66,7 +66,10 @@ impl Report {
                 };
                 let (lowest, highest) = (figure(lowest), figure(highest));
                 let median = figure(median);
-                write!(text, "| {row} | {who} | {median} | {lowest} | {highest} | {unit} | {verdict} |")
+                write!(
+                    text,
+                    "| {row} | {who} | {median} | {lowest} | {highest} | {unit} | {verdict} |"
+                )
             };
             result(&text);
         }

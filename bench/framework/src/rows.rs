@@ -100,27 +100,6 @@ async fn histories(
     let rate = repeat(scale.time, async || theirs::deposit(&framework, "replayed").await);
     report.add(&row, PER_SECOND, "cqrs-es on SQLite, no snapshots", rate.await?);
     pool.close().await;
-    in_memory(scale, history, &row, report).await
-}
-
-async fn in_memory(scale: &Scale, history: u64, row: &str, report: &mut Report) -> Result<()> {
-    let row = &format!("{row}, in memory");
-    // cqrs-es has no way to load its store in memory but by commands, each of which replays.
-    if history > 1_000 {
-        return Ok(());
-    }
-    let app = Quipu::in_memory();
-    ours::load(&app, "a", history).await?;
-    let rate = repeat(scale.time / 4, async || {
-        app.execute(DepositReplayed("a".to_owned())).await.map(drop).map_err(Error::from)
-    });
-    report.add(row, PER_SECOND, "quipu, no snapshots", rate.await?);
-    let framework = theirs::memory();
-    for _ in 0..history {
-        theirs::deposit(&framework, "a").await?;
-    }
-    let rate = repeat(scale.time / 4, async || theirs::deposit(&framework, "a").await);
-    report.add(row, PER_SECOND, "cqrs-es, no snapshots", rate.await?);
     Ok(())
 }
 
@@ -130,21 +109,24 @@ async fn callers(scale: &Scale, directory: &Path, report: &mut Report) -> Result
     let app = Quipu::open(directory.join("quipu")).await?;
     let pool = theirs::open(directory).await?;
     let framework = Arc::new(theirs::kept(&pool));
-    for (row, is_one) in [("64 callers, an aggregate each", false), ("64 callers, one aggregate", true)]
+    for (row, is_one) in
+        [("64 callers, an aggregate each", false), ("64 callers, one aggregate", true)]
     {
         let name = move |caller: usize| {
             if is_one { "one".to_owned() } else { format!("of {caller}") }
         };
         if !is_one {
-            let bare = |caller: usize| {
-                let app = app.clone();
+            let shared = app.clone();
+            let bare = move |caller: usize| {
+                let app = shared.clone();
                 async move { append_bare(&app, &name(caller), ExpectedRevision::Any).await }
             };
             let rate = repeat_all(scale.time, bare).await?;
             report.add(row, PER_SECOND, "the bare engine, appending only", rate);
         }
-        let deposit = |caller: usize| {
-            let app = app.clone();
+        let shared = app.clone();
+        let deposit = move |caller: usize| {
+            let app = shared.clone();
             async move {
                 let retry = Retry::attempts(10_000);
                 let done = app.execute(DepositKept(name(caller))).retry(retry).await;
@@ -152,8 +134,9 @@ async fn callers(scale: &Scale, directory: &Path, report: &mut Report) -> Result
             }
         };
         report.add(row, PER_SECOND, "quipu, snapshots", repeat_all(scale.time, deposit).await?);
-        let deposit = |caller: usize| {
-            let framework = Arc::clone(&framework);
+        let shared = Arc::clone(&framework);
+        let deposit = move |caller: usize| {
+            let framework = Arc::clone(&shared);
             async move { theirs::deposit(&framework, &name(caller)).await }
         };
         let rate = repeat_all(scale.time, deposit).await?;
@@ -223,7 +206,7 @@ async fn decoding(report: &mut Report) -> Result<()> {
     const COUNT: u64 = 10_000;
     let app = Quipu::in_memory();
     ours::load(&app, "a", COUNT).await?;
-    let log = app.store().read_all(ReadAll::new()).await?;
+    let log = app.store().read_all(ReadAll::new(app.query_of::<AccountEvent>())).await?;
     let events = collect(log.batches).await?;
     let batch: quipu::core::EventBatch = events.iter().collect();
     let upcasters = Upcasters::new();

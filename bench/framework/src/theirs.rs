@@ -1,4 +1,4 @@
-//! The same account on cqrs-es 0.5: its store in memory, and its store in `SQLite` (sqlite-es 0.5).
+//! The same account on cqrs-es 0.5 and its store in `SQLite`, sqlite-es 0.5.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -6,11 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::mem_store::MemStore;
 use cqrs_es::persist::{GenericQuery, PersistedEventStore, QueryReplay};
-use cqrs_es::{
-    Aggregate, AggregateError, CqrsFramework, DomainEvent, EventEnvelope, EventStore, View,
-};
+use cqrs_es::{Aggregate, AggregateError, CqrsFramework, DomainEvent, EventEnvelope, View};
 use serde::{Deserialize, Serialize};
 use sqlite_es::{SqliteEventRepository, SqliteViewRepository};
 use sqlx_08::sqlite::{
@@ -126,8 +123,8 @@ pub(crate) async fn load(pool: &SqlitePool, account: &str, count: u64) -> Result
     Ok(())
 }
 
-pub(crate) type Sqlite = CqrsFramework<Account, PersistedEventStore<SqliteEventRepository, Account>>;
-pub(crate) type Memory = CqrsFramework<Account, MemStore<Account>>;
+pub(crate) type Sqlite =
+    CqrsFramework<Account, PersistedEventStore<SqliteEventRepository, Account>>;
 
 /// Without snapshots.
 pub(crate) fn replayed(pool: &SqlitePool) -> Sqlite {
@@ -141,16 +138,8 @@ pub(crate) fn kept(pool: &SqlitePool) -> Sqlite {
     CqrsFramework::new(PersistedEventStore::new_snapshot_store(repository, 100), Vec::new(), ())
 }
 
-/// In memory: it has no snapshots there.
-pub(crate) fn memory() -> Memory {
-    CqrsFramework::new(MemStore::default(), Vec::new(), ())
-}
-
 /// Deposits into an account, again as long as others are first: callers see to that here.
-pub(crate) async fn deposit<S: EventStore<Account>>(
-    framework: &CqrsFramework<Account, S>,
-    account: &str,
-) -> Result<()> {
+pub(crate) async fn deposit(framework: &Sqlite, account: &str) -> Result<()> {
     loop {
         match framework.execute(account, Deposit(account.to_owned())).await {
             Err(AggregateError::AggregateConflict) => {}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use quipu_core::{EventStore, MemoryStore, Query, Timestamp};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::cache::StateCache;
 use crate::command::Command;
 use crate::event::EventSet;
 use crate::execute::Execute;
@@ -32,9 +33,16 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// How many queues there are for boundaries that many commands want at once.
 const QUEUE_COUNT: usize = 256;
 
+/// How many states of models are kept in memory, unless told otherwise.
+const CACHED_STATES: usize = 1_024;
+
 /// An application's way to its events: load models, execute commands, look back.
 ///
 /// It is a store and how its events are read. Clones are handles to the same and cost nothing.
+///
+/// Of models with a snapshot policy it keeps the 1,024 states in memory that were used last, so that the
+/// next command on the same thing reads only what is new since. The log must bear them out as it does
+/// snapshots.
 ///
 /// Futures need no particular runtime. Where one of tokio's is there, pauses and snapshots use it,
 /// and it must have its timer enabled.
@@ -76,6 +84,7 @@ struct Inner {
     upcasters: Arc<Upcasters>,
     clock: Clock,
     snapshots: Arc<SnapshotWriter>,
+    states: Arc<StateCache>,
     /// Commands that lost against others queue here, by boundary, so that each loses once. Held
     /// over one read, decision and append; nothing else is waited for meanwhile.
     queues: Arc<[Mutex<()>]>,
@@ -126,6 +135,7 @@ impl Quipu {
             upcasters: Arc::new(Upcasters::new()),
             clock: Arc::new(Timestamp::now),
             snapshots: Arc::new(SnapshotWriter::default()),
+            states: Arc::new(StateCache::new(CACHED_STATES)),
             queues,
             #[cfg(any(feature = "sqlite", feature = "postgres"))]
             projections: Arc::default(),
@@ -140,7 +150,9 @@ impl Quipu {
     /// An [`UpcasterError`] if a chain of them leads nowhere.
     pub fn with_upcasters(self, upcasters: Upcasters) -> Result<Self, UpcasterError> {
         upcasters.check()?;
-        let inner = Inner { upcasters: Arc::new(upcasters), ..(*self.inner).clone() };
+        // Other upcasters make other events of the same data, and so other states.
+        let states = Arc::new(StateCache::new(CACHED_STATES));
+        let inner = Inner { upcasters: Arc::new(upcasters), states, ..(*self.inner).clone() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -232,6 +244,10 @@ impl Quipu {
     /// Waits until no snapshot is being written, so that a test or a shutdown can go on.
     pub async fn settle_snapshots(&self) {
         self.inner.snapshots.settle().await;
+    }
+
+    pub(crate) fn states(&self) -> &StateCache {
+        &self.inner.states
     }
 
     pub(crate) fn snapshots(&self) -> &Arc<SnapshotWriter> {

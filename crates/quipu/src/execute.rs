@@ -234,9 +234,7 @@ impl<C: Command> Run<C> {
             let ending = self.try_once().await.unwrap_or_else(Ending::Failed);
             let error = match ending {
                 Ending::Done(done) => {
-                    for keep in self.fold.due_snapshots() {
-                        app.snapshots().submit(app.store(), keep);
-                    }
+                    self.fold.keep(&app);
                     return Ok(done);
                 }
                 Ending::Failed(error) => return Err(self.with_doubt(error)),

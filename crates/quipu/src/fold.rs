@@ -3,7 +3,7 @@
 //! An aggregate alone is read by its stream; every other model, and every tuple, by one read of the
 //! log with the union of the members' queries. The steps:
 //!
-//! 1. each member begins at its snapshot, where it has one;
+//! 1. each member begins at its state in memory or at its snapshot, where it has one;
 //! 2. the rest is read, a batch at a time, decoded once, and given to the members it is for;
 //! 3. to fold on later, only what is new since is read.
 //!
@@ -22,6 +22,7 @@ use quipu_core::{
 };
 
 use crate::app::Quipu;
+use crate::cache::CachedState;
 use crate::decode::{DecodeError, parts};
 use crate::error::LoadError;
 use crate::model::{Member, Model};
@@ -54,6 +55,8 @@ struct Plan {
     key: String,
     /// The last event that is in the state.
     last: Position,
+    /// The place of the state in memory that it began with.
+    cached_at: Position,
     /// Events folded since the snapshot.
     folded_count: u64,
 }
@@ -79,7 +82,8 @@ impl<M: Model> Fold<M> {
             } else {
                 policy.key(member.name(), &query, &**app.store())
             };
-            plans.push(Plan { query, policy, key, last: Position::START, folded_count: 0 });
+            let (last, cached_at) = (Position::START, Position::START);
+            plans.push(Plan { query, policy, key, last, cached_at, folded_count: 0 });
             stream = member.stream()?;
         }
         let source = match stream {
@@ -117,7 +121,7 @@ impl<M: Model> Fold<M> {
     fn reset(&mut self) {
         self.model = self.initial.clone();
         for plan in &mut self.plans {
-            plan.last = Position::START;
+            (plan.last, plan.cached_at) = (Position::START, Position::START);
             plan.folded_count = 0;
         }
         match &mut self.source {
@@ -126,32 +130,52 @@ impl<M: Model> Fold<M> {
         }
     }
 
-    /// Begins each member at its latest snapshot. A store that cannot give one is a miss.
+    /// Begins each member at its latest state that is in memory, or else in a snapshot. A store that
+    /// cannot give one is a miss.
     async fn restore(&mut self, app: &Quipu) {
         let at = self.as_of.unwrap_or(Position::MAX);
-        for (index, plan) in self.plans.iter_mut().enumerate() {
-            if plan.policy.is_never() {
+        for index in 0..self.plans.len() {
+            let Plan { policy, key, .. } = &self.plans[index];
+            if policy.is_never() {
                 continue;
             }
-            let Ok(Some(snapshot)) = app.store().snapshots().get(&plan.key, at).await else {
-                continue;
-            };
+            if let Some(cached) = app.states().get(key, at) {
+                let restore = |member: &mut dyn Member| member.restore_cached(&*cached.state);
+                if self.begin_at(index, cached.position, cached.revision, restore) {
+                    self.plans[index].cached_at = cached.position;
+                    self.plans[index].folded_count = cached.folded_count;
+                    continue;
+                }
+            }
+            let key = &self.plans[index].key;
+            let Ok(Some(snapshot)) = app.store().snapshots().get(key, at).await else { continue };
             let Some(kept) = Kept::parse(&snapshot.data) else { continue };
-            let is_usable = match &self.source {
-                Source::Stream { .. } => kept.revision.is_some(),
-                Source::Log { .. } => kept.revision.is_none(),
-            };
-            let mut members = self.model.members();
-            let Some(member) = members.get_mut(index).filter(|_| is_usable) else { continue };
-            if !member.restore(kept.state) {
-                continue;
-            }
-            plan.last = snapshot.position;
-            if let (Source::Stream { last, .. }, Some(revision)) = (&mut self.source, kept.revision)
-            {
-                *last = Some((revision, snapshot.position));
-            }
+            let restore = |member: &mut dyn Member| member.restore(kept.state);
+            self.begin_at(index, snapshot.position, kept.revision, restore);
         }
+    }
+
+    /// Begins a member at a state that is of this place. Answers whether it could.
+    fn begin_at(
+        &mut self,
+        index: usize,
+        position: Position,
+        revision: Option<Revision>,
+        restore: impl FnOnce(&mut dyn Member) -> bool,
+    ) -> bool {
+        if revision.is_some() != self.is_of_stream() {
+            return false;
+        }
+        let mut members = self.model.members();
+        if !members.get_mut(index).is_some_and(|member| restore(*member)) {
+            return false;
+        }
+        drop(members);
+        self.plans[index].last = position;
+        if let (Source::Stream { last, .. }, Some(revision)) = (&mut self.source, revision) {
+            *last = Some((revision, position));
+        }
+        true
     }
 
     async fn read_on(&mut self, app: &Quipu) -> Result<Outcome, LoadError> {
@@ -234,32 +258,30 @@ impl<M: Model> Fold<M> {
         Ok(())
     }
 
-    /// The snapshots that are due. Made of what was read only, so of what is durable.
-    pub(crate) fn due_snapshots(&mut self) -> Vec<Keep> {
+    /// Keeps the state for those who come next: in memory, and in snapshots where they are due. It is
+    /// made of what was read only, so of what is durable.
+    pub(crate) fn keep(&mut self, app: &Quipu) {
         if self.as_of.is_some() {
-            return Vec::new();
+            return;
         }
         let revision = self.revision();
-        let place = match &self.source {
-            Source::Stream { last, .. } => last.map(|(_, position)| position),
-            Source::Log { .. } => None,
-        };
+        let place = self.is_of_stream().then(|| self.position());
         let duration = self.duration;
-        let members = self.model.members();
-        let mut due = Vec::new();
-        for (member, plan) in members.into_iter().zip(&mut self.plans) {
+        for (member, plan) in self.model.members().into_iter().zip(&mut self.plans) {
+            let position = place.unwrap_or(plan.last);
+            if plan.policy.is_never() || position <= plan.cached_at {
+                continue;
+            }
             if plan.policy.is_due(plan.folded_count, duration) {
                 plan.folded_count = 0;
-                due.push(Keep {
-                    key: plan.key.clone(),
-                    position: place.unwrap_or(plan.last),
-                    revision,
-                    retain: plan.policy.retained_count(),
-                    job: member.snapshot_job(),
-                });
+                let (key, retain) = (plan.key.clone(), plan.policy.retained_count());
+                let job = member.snapshot_job();
+                let keep = Keep { key, position, revision, retain, job };
+                app.snapshots().submit(app.store(), keep);
             }
+            let (folded_count, state) = (plan.folded_count, member.to_cached());
+            app.states().put(&plan.key, CachedState { position, revision, folded_count, state });
         }
-        due
     }
 
     /// The place that the state is the state of.

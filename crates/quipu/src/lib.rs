@@ -115,6 +115,7 @@
 extern crate self as quipu;
 
 mod app;
+mod cache;
 mod codec;
 mod command;
 mod decode;

@@ -90,9 +90,7 @@ impl<M: Model> Load<M> {
         };
         let mut fold = Fold::new(&self.app, self.model, as_of)?;
         fold.read(&self.app).await?;
-        for keep in fold.due_snapshots() {
-            self.app.snapshots().submit(self.app.store(), keep);
-        }
+        fold.keep(&self.app);
         let (position, revision) = (fold.position(), fold.revision());
         Ok(Loaded::new(fold.model, position, revision))
     }

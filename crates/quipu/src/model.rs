@@ -1,5 +1,7 @@
 //! Decision models: state folded from the events that a query finds.
 
+use std::any::Any;
+
 use quipu_core::{EventRef, NameError, Query, StreamName};
 
 use crate::codec::CodecError;
@@ -176,6 +178,8 @@ pub trait Member: Send {
         own_names: bool,
     ) -> Result<bool, DecodeProblem>;
     fn restore(&mut self, data: &[u8]) -> bool;
+    fn restore_cached(&mut self, state: &(dyn Any + Send + Sync)) -> bool;
+    fn to_cached(&self) -> Box<dyn Any + Send + Sync>;
     fn snapshot_job(&self) -> SnapshotJob;
 }
 
@@ -221,6 +225,16 @@ impl<M: Evolve> Member for M {
         let Some(restored) = M::from_snapshot(data) else { return false };
         *self = restored;
         true
+    }
+
+    fn restore_cached(&mut self, state: &(dyn Any + Send + Sync)) -> bool {
+        let Some(state) = state.downcast_ref::<M>() else { return false };
+        self.clone_from(state);
+        true
+    }
+
+    fn to_cached(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(self.clone())
     }
 
     fn snapshot_job(&self) -> SnapshotJob {

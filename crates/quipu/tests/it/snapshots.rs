@@ -10,10 +10,20 @@ use crate::bank::{Account, AccountEvent, AccountId, Balance, deposit, id, open, 
 use crate::faulty::FaultyStore;
 use crate::stores::on_every_store;
 
+/// An application that has nothing in memory, over the same store.
+fn restarted(app: &Quipu) -> Quipu {
+    Quipu::over(Arc::clone(app.store()))
+}
+
 /// An account with so many events.
 async fn fill(app: &Quipu, count: u64) {
     app.execute(open("a")).await.unwrap();
-    for _ in 1..count {
+    fill_on(app, count - 1).await;
+}
+
+/// So many more.
+async fn fill_on(app: &Quipu, count: u64) {
+    for _ in 0..count {
         app.execute(deposit("a", 1)).await.unwrap();
         app.settle_snapshots().await;
     }
@@ -28,6 +38,7 @@ async fn a_load_replays_only_what_is_behind_the_snapshot() {
     app.settle_snapshots().await;
     store.take_reads();
 
+    let app = store.app();
     let account = app.load(Account::of(id("a"))).await.unwrap();
     let balance = app.load(Balance::of(id("a"))).await.unwrap();
 
@@ -37,11 +48,57 @@ async fn a_load_replays_only_what_is_behind_the_snapshot() {
 }
 
 #[tokio::test]
+async fn a_load_reads_only_what_is_new_since_the_last_one() {
+    let store = FaultyStore::new();
+    let app = store.app();
+    fill(&app, 5).await;
+    app.load((Balance::of(id("a")), Account::of(id("a")))).await.unwrap();
+    app.execute(deposit("a", 1)).await.unwrap();
+    store.take_reads();
+
+    let account = app.load(Account::of(id("a"))).await.unwrap();
+    let balance = app.load(Balance::of(id("a"))).await.unwrap();
+
+    assert_eq!((account.balance, account.event_count, balance.cents), (5, 6, 5));
+    // The last event that is known is read again, to see that it is still there.
+    assert_eq!(store.take_reads(), ["account-a from 4", "log from 6"]);
+}
+
+#[tokio::test]
+async fn a_state_as_of_a_moment_is_not_taken_from_a_later_one() {
+    on_every_store(async |app| {
+        fill(&app, 5).await;
+        let then = app.store().frontier().await.unwrap();
+        fill_on(&app, 3).await;
+        app.load(Account::of(id("a"))).await.unwrap();
+
+        let account = app.load(Account::of(id("a"))).as_of(then).await.unwrap();
+
+        assert_eq!((account.balance, account.event_count), (4, 5));
+        assert_eq!(app.load(Account::of(id("a"))).await.unwrap().event_count, 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn snapshots_are_as_frequent_as_without_states_in_memory() {
+    let store = FaultyStore::new();
+    let app = store.app();
+
+    fill(&app, 9).await;
+    assert!(store.snapshot_keys().is_empty(), "a snapshot is due every ten events");
+    fill_on(&app, 3).await;
+
+    assert_eq!(store.snapshot_keys().len(), 1);
+}
+
+#[tokio::test]
 async fn states_are_the_same_with_and_without_snapshots() {
     on_every_store(async |app| {
         fill(&app, 57).await;
         app.execute(withdraw("a", 20)).await.unwrap();
 
+        let app = restarted(&app);
         let account = app.load(Account::of(id("a"))).await.unwrap();
         let balance = app.load((Balance::of(id("a")), Account::of(id("a")))).await.unwrap();
 
@@ -63,7 +120,7 @@ async fn a_snapshot_that_is_no_state_is_a_miss() {
             store.snapshots().put(&key, snapshot).await.unwrap();
         }
 
-        let account = app.load(Account::of(id("a"))).await.unwrap();
+        let account = restarted(&app).load(Account::of(id("a"))).await.unwrap();
 
         assert_eq!(account.event_count, 25, "{data:?}");
     }
@@ -94,7 +151,7 @@ async fn a_snapshot_of_another_version_is_not_used() {
         app.load(Balance::of(id("a"))).await.unwrap();
         app.settle_snapshots().await;
 
-        let twice = app.load(CentsTwice::of(id("a"))).await.unwrap();
+        let twice = restarted(&app).load(CentsTwice::of(id("a"))).await.unwrap();
 
         assert_eq!(twice.cents, 48);
     })
@@ -108,12 +165,15 @@ async fn a_deleted_stream_has_no_state_whatever_snapshots_say() {
         let stream = StreamName::new("account-a").unwrap();
         app.store().delete(stream, ExpectedRevision::Any).await.unwrap();
 
-        let deleted = app.load(Account::of(id("a"))).await.unwrap();
-        app.execute(open("a")).await.unwrap();
-        let revived = app.load(Account::of(id("a"))).await.unwrap();
-
-        assert_eq!((deleted.event_count, deleted.revision()), (0, None));
-        assert_eq!(revived.event_count, 1, "what was before the delete is not counted");
+        for app in [app.clone(), restarted(&app)] {
+            let deleted = app.load(Account::of(id("a"))).await.unwrap();
+            assert_eq!((deleted.event_count, deleted.revision()), (0, None));
+            app.execute(open("a")).await.unwrap();
+            let revived = app.load(Account::of(id("a"))).await.unwrap();
+            assert_eq!(revived.event_count, 1, "what was before the delete is not counted");
+            let stream = StreamName::new("account-a").unwrap();
+            app.store().delete(stream, ExpectedRevision::Any).await.unwrap();
+        }
     })
     .await;
 }
@@ -129,8 +189,10 @@ async fn a_snapshot_of_another_life_of_the_log_is_not_used() {
 
     store.restore_as_new_life();
 
-    assert_eq!(app.load(Balance::of(id("a"))).await.unwrap().cents, 19);
-    assert_eq!(app.load(Account::of(id("a"))).await.unwrap().balance, 19);
+    for app in [app.clone(), restarted(&app)] {
+        assert_eq!(app.load(Balance::of(id("a"))).await.unwrap().cents, 19);
+        assert_eq!(app.load(Account::of(id("a"))).await.unwrap().balance, 19);
+    }
 }
 
 #[tokio::test]
