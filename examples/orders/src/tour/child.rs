@@ -1,0 +1,45 @@
+//! Processes that are killed.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+use crate::arguments::Child;
+
+/// This program once more, as a process of its own.
+pub(super) struct Process {
+    child: std::process::Child,
+}
+
+impl Process {
+    pub(super) fn start(child: &Child) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(child.arguments()).stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok(Self { child: command.spawn()? })
+    }
+
+    /// What it prints.
+    pub(super) fn output(&mut self) -> Option<impl io::Read + use<>> {
+        self.child.stdout.take()
+    }
+
+    pub(super) fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Kills it: SIGKILL, which no process can put off. Whether it had to be.
+    pub(super) fn kill(&mut self) -> io::Result<bool> {
+        let was_alive = self.child.try_wait()?.is_none();
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(was_alive)
+    }
+}
+
+impl Drop for Process {
+    /// A check that ends early leaves no process behind.
+    fn drop(&mut self) {
+        // It may have been killed already, which is as well.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
