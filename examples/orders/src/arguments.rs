@@ -121,10 +121,7 @@ mod tests {
         let only = vec!["race".to_owned(), "crash".to_owned()];
         let options = Options { only, is_small: true, is_kept: true };
 
-        assert_eq!(
-            parsed("tour --only race --keep --only crash --small"),
-            Ok(Wish::Tour(options))
-        );
+        assert_eq!(parsed("tour --only race --keep --only crash --small"), Ok(Wish::Tour(options)));
     }
 
     #[test]

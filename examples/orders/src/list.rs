@@ -1,4 +1,4 @@
-//! The read model: a list of orders, in SQLite.
+//! The read model: a list of orders, in `SQLite`.
 
 use std::path::Path;
 use std::time::Duration;

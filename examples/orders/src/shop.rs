@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quipu::core::{Append, NewEvent};
-use quipu::sinks::FileSink;
 use quipu::projection::RunningProjection;
+use quipu::sinks::FileSink;
 use quipu::{Clock, Quipu, Running, RunningProcess, StreamName, Timestamp};
 use serde_json::json;
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::list::{AllOrders, OrderList, OrdersThatAre};
 use crate::order::{
     AddItem, CancelOrder, ItemAdded, ItemId, ItemReleased, Order, OrderCancelled, OrderCreated,
-    OrderId, OrderPaid, OrderPlaced, OrderShipped, PayOrder, PlaceOrder, ReceiveStock, Refusal, State, Stock,
-    StockReceived, upcasters,
+    OrderId, OrderPaid, OrderPlaced, OrderShipped, PayOrder, PlaceOrder, ReceiveStock, Refusal,
+    State, Stock, StockReceived, upcasters,
 };
 use crate::payment::{PAYMENT_TIME, Payment};
 use crate::shop::{Shop, WallClock, append_old_order, outbox_file};

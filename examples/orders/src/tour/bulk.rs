@@ -38,7 +38,7 @@ impl Bulk {
         let order = OrderId(format!("{number:05}"));
         let customer = format!("customer {}", number % 7);
         self.add(&OrderCreated { order: order.clone(), customer })?;
-        let prices: Vec<u64> = (0..1 + number % 3).map(|at| 500 + (number + at) as u64).collect();
+        let prices: Vec<u64> = (0..=number % 3).map(|at| 500 + (number + at) as u64).collect();
         for cents in &prices {
             let (item, currency) = (ItemId(format!("{cents}")), "EUR".to_owned());
             self.add(&ItemAdded { order: order.clone(), item, cents: *cents, currency })?;

@@ -19,8 +19,7 @@ use crate::shop::Failure;
 /// How many orders are under way at a time.
 const TASKS: usize = 4;
 /// What one append of the child holds, in order.
-const BATCH: [&str; 4] =
-    [OrderCreated::TYPE, ItemAdded::TYPE, ItemAdded::TYPE, OrderPlaced::TYPE];
+const BATCH: [&str; 4] = [OrderCreated::TYPE, ItemAdded::TYPE, ItemAdded::TYPE, OrderPlaced::TYPE];
 
 /// An append that the child was told is durable.
 struct Acknowledged {
@@ -88,9 +87,13 @@ pub(crate) async fn order_until_killed(directory: &Path) -> Result<(), Failure> 
 }
 
 pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
-    let (kills, patience) = (scene.count(3, 2), scene.count(200, 20));
-    scene.say("Another process takes orders, four at a time, and prints each one once the store has");
-    scene.say("acknowledged it. Each order is four events in one append. The process is killed in the");
+    let (kills, patience) = (scene.count(5, 2), scene.count(400, 20));
+    scene.say(
+        "Another process takes orders, four at a time, and prints each one once the store has",
+    );
+    scene.say(
+        "acknowledged it. Each order is four events in one append. The process is killed in the",
+    );
     scene.say("middle of that (SIGKILL), and the store is opened again.");
     let mut acknowledged = Vec::new();
     let mut torn_size = 0;

@@ -3,14 +3,16 @@
 use quipu::ExecuteError;
 
 use super::scene::{Scene, decoded, ensure};
-use crate::order::{CreateOrder, OrderId, OrderPaid, PayOrder};
-use crate::order::{AddItem, ItemId, PlaceOrder, ReceiveStock};
+use crate::order::{
+    AddItem, CreateOrder, ItemId, OrderId, OrderPaid, PayOrder, PlaceOrder, ReceiveStock,
+};
 use crate::shop::Failure;
 
 const KEY: &str = "payment 4711";
 
 pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
-    scene.say("A customer pays, gets no answer, pays again with the same idempotency key, and once");
+    scene
+        .say("A customer pays, gets no answer, pays again with the same idempotency key, and once");
     scene.say("more after the shop was closed and opened.");
     let order = || OrderId("1".to_owned());
     let item = || ItemId("quipu".to_owned());

@@ -28,9 +28,8 @@ const START_TIME_MAX: Duration = Duration::from_secs(20);
 fn relay(app: &Quipu, directory: &Path) -> Result<Running, Failure> {
     let sink = Arc::new(FileSink::open(outbox_file(directory))?);
     let relay = app.relay("public-orders", public).to(sink);
-    let relay = relay.with_runner(|runner| {
-        runner.batch(4).save_interval(SAVE_INTERVAL).lease_ttl(LEASE_TIME)
-    });
+    let relay = relay
+        .with_runner(|runner| runner.batch(4).save_interval(SAVE_INTERVAL).lease_ttl(LEASE_TIME));
     Ok(relay.spawn())
 }
 
@@ -41,7 +40,9 @@ pub(crate) async fn relay_until_killed(directory: &Path) -> Result<(), Failure> 
 }
 
 pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
-    scene.say("What other systems may know of the orders is published into a file. The process that");
+    scene.say(
+        "What other systems may know of the orders is published into a file. The process that",
+    );
     scene.say("does so is killed in the middle of it, and another one goes on.");
     let app = scene.open().await?;
     let mut bulk = Bulk::default();
@@ -68,7 +69,9 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     published.compare_with(&app).await?;
     let again = published.again_count;
     ensure(again > 0, || format!("nothing came again after {kills} kills, so nothing is shown"))?;
-    scene.say(format!("In the end all {total} are there, those of each order in their order. {again} came"));
+    scene.say(format!(
+        "In the end all {total} are there, those of each order in their order. {again} came"
+    ));
     scene.say("again: with the same id and position, by which a reader knows them.");
     Ok(format!("{total} published after {kills} kills, {again} came again"))
 }
@@ -90,8 +93,9 @@ async fn publish_and_die(directory: &Path, file: &Path, count: usize) -> Result<
 }
 
 fn line_count(file: &Path) -> std::io::Result<usize> {
-    match std::fs::read(file) {
-        Ok(bytes) => Ok(bytes.iter().filter(|byte| **byte == b'\n').count()),
+    match std::fs::read_to_string(file) {
+        // Half a line at the end is none.
+        Ok(text) => Ok(text.matches('\n').count()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }

@@ -24,8 +24,10 @@ type Sale = Result<Done, ExecuteError<Refusal>>;
 
 pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     let app = scene.open().await?;
-    let rounds = scene.count(50, 10);
-    scene.say("There is one of each item. In each round two clerks read that it is there, both decide");
+    let rounds = scene.count(200, 10);
+    scene.say(
+        "There is one of each item. In each round two clerks read that it is there, both decide",
+    );
     scene.say("to sell it, and only then does either of them store that decision.");
     let mut bulk = Bulk::default();
     for round in 0..rounds {
@@ -57,26 +59,32 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
 async fn once_each(scene: &Scene, app: &Quipu, round: usize) -> Result<usize, Failure> {
     let before = app.store().frontier().await?;
     let sales = sell_together(app, round, Retry::none()).await?;
-    let conflicts: Vec<(&str, &[Violation])> = CLERKS
-        .into_iter()
-        .zip(&sales)
-        .filter_map(|(clerk, (sale, _))| match sale {
-            Err(ExecuteError::Conflict { violations, .. }) => Some((clerk, violations.as_slice())),
-            _ => None,
-        })
-        .collect();
-    let [(loser, violations)] = conflicts[..] else {
+    let mut conflicts = Vec::new();
+    for (clerk, (sale, _)) in CLERKS.into_iter().zip(&sales) {
+        if let Err(error @ ExecuteError::Conflict { violations, .. }) = sale {
+            conflicts.push(Conflict { loser: clerk, violations, text: error.to_string() });
+        }
+    }
+    let [conflict] = conflicts.as_slice() else {
         return Err(broken(format!("round {round}: not one conflict but {}", conflicts.len())));
     };
+    let loser = conflict.loser;
     let again = app.execute(sale(loser, round)).actor(loser).await;
     let refusal = again.as_ref().err().and_then(ExecuteError::rejection);
     ensure(refusal == Some(&Refusal::SoldOut(item(round))), || {
         format!("round {round}: {loser} asked again and got {again:?}")
     })?;
     if round == 0 {
-        explain(scene, app, before, loser, violations).await?;
+        explain(scene, app, before, conflict).await?;
     }
     Ok(1)
+}
+
+/// What the loser of a race is told.
+struct Conflict<'a> {
+    loser: &'static str,
+    violations: &'a [Violation],
+    text: String,
 }
 
 /// Shows what a conflict is made of.
@@ -84,17 +92,17 @@ async fn explain(
     scene: &Scene,
     app: &Quipu,
     before: Position,
-    loser: &str,
-    violations: &[Violation],
+    conflict: &Conflict<'_>,
 ) -> Result<(), Failure> {
+    let Conflict { loser, violations, text } = conflict;
     let Some(Violation::Query { position, .. }) = violations.first() else {
-        return Err(broken(format!("the conflict names no event: {violations:?}")));
+        return Err(broken(format!("the conflict names no event: {text}")));
     };
     let all = read(app, Query::all()).await?;
     let winner = all.iter().find(|event| event.position == *position);
     let winner = winner.ok_or_else(|| broken(format!("nothing is at position {position}")))?;
     let read = format!("nothing new about this order and this item since position {before}");
-    scene.say(format!("The first conflict, as {loser}'s program gets it:"));
+    scene.say(format!("The first conflict, as {loser}'s program gets it: \"{text}\""));
     scene.say(format!("  expected       {read}"));
     scene.say(format!(
         "  came between   position {position}: {}, in stream {}",

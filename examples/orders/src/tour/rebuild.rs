@@ -31,7 +31,9 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     let first = list(&app).await?;
     compare_with_replay(&app, &first).await?;
     let count = first.len();
-    scene.say(format!("A list of {count} orders, made from {event_count} events, is in an SQLite file."));
+    scene.say(format!(
+        "A list of {count} orders, made from {event_count} events, is in an SQLite file."
+    ));
     scene.say("It says of each order what replaying that order's events says.");
 
     running.stop().await?;
@@ -61,7 +63,9 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
         third = list(&app).await?;
     }
     compare("after it was built again in place", &first, &third)?;
-    scene.say("All totals in it are overwritten with 0. Built again in place, it is the same again.");
+    scene.say(
+        "All totals in it are overwritten with 0. Built again in place, it is the same again.",
+    );
     running.stop().await?;
     pool.close().await;
     Ok(format!("{count} rows equal, twice"))

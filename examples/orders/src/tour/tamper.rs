@@ -9,8 +9,9 @@ use quipu::Quipu;
 use quipu_engine::Damage;
 
 use super::bulk::Bulk;
+use super::report::judge;
 use super::scene::{Scene, broken, ensure, open, read, store_directory};
-use crate::order::{Order, OrderId, OrderPlaced, upcasters};
+use crate::order::{ItemAdded, ItemId, Order, OrderId, upcasters};
 use crate::shop::Failure;
 
 /// Small segments, so that there is not much to copy.
@@ -32,7 +33,9 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     for copy in [&whole, &forged] {
         copy_directory(&original, &store_directory(copy))?;
     }
-    scene.say("A store is copied twice. In one copy somebody changes one byte of a file, so that an");
+    scene.say(
+        "A store is copied twice. In one copy somebody changes one byte of a file, so that an",
+    );
     scene.say("order of 1,200.00 becomes one of 9,200.00. Then every byte is verified.");
     let (file, offset) = forge(&store_directory(&forged))?;
 
@@ -49,14 +52,16 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     })?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     scene.say(format!("the forged copy:  {name}, byte {}: {}", found.offset, found.reason));
-    scene.say(format!("                  (byte {offset} was changed, in the event at position {position})"));
+    scene.say(format!(
+        "                  (byte {offset} was changed, in the event at position {position})"
+    ));
 
-    let forged_price = match open(&forged).await {
-        Ok(app) => app.load(Order::of(OrderId(ORDER.to_owned()))).await.ok(),
-        Err(_refused) => None,
-    };
-    ensure(forged_price.is_none(), || "the forged order can be read".to_owned())?;
-    scene.say("The forged order cannot be read: an error comes instead of a wrong price.");
+    let price = price(&whole).await?;
+    ensure(price == Some(120_000), || format!("the whole copy's price is {price:?}"))?;
+    match self::price(&forged).await {
+        Ok(price) => return Err(broken(format!("the forged order is read, at {price:?} cents"))),
+        Err(error) => scene.say(format!("reading it:       refused, {}", judge(&*error).1)),
+    }
     Ok(format!("{name} byte {} named, for byte {offset}", found.offset))
 }
 
@@ -71,7 +76,8 @@ async fn fill(scene: &Scene) -> Result<(Quipu, quipu::Position), Failure> {
         bulk.add_order(number)?;
     }
     let order = OrderId(ORDER.to_owned());
-    bulk.add(&OrderPlaced { order, cents: 120_000, currency: "EUR".to_owned() })?;
+    let (item, currency) = (ItemId("loom".to_owned()), "EUR".to_owned());
+    bulk.add(&ItemAdded { order, item, cents: 120_000, currency })?;
     for number in orders / 2..orders {
         bulk.add_order(number)?;
     }
@@ -79,6 +85,13 @@ async fn fill(scene: &Scene) -> Result<(Quipu, quipu::Position), Failure> {
     let own = read(&app, format!("stream:order-{ORDER}").parse()?).await?;
     let position = own.first().map(|event| event.position);
     Ok((app, position.ok_or_else(|| broken("the order is not there"))?))
+}
+
+/// What the order costs, by the store in this directory.
+async fn price(directory: &Path) -> Result<Option<u64>, Failure> {
+    let app = open(directory).await?;
+    let order = app.load(Order::of(OrderId(ORDER.to_owned()))).await?;
+    Ok(order.cents.get("EUR").copied())
 }
 
 /// Changes the first digit of the price. Answers in which file, and at which byte.

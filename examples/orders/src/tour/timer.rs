@@ -5,16 +5,21 @@ use std::time::Duration;
 use quipu::Quipu;
 
 use super::scene::{Scene, decoded, ensure};
-use crate::order::{
-    ItemId, Order, OrderCancelled, OrderId, PayOrder, ReceiveStock, State, Stock,
-};
+use crate::order::{ItemId, Order, OrderCancelled, OrderId, PayOrder, ReceiveStock, State, Stock};
 use crate::payment::PAYMENT_TIME;
 use crate::shop::{Failure, Shop, WallClock};
 
+const MINUTE: Duration = Duration::from_mins(1);
+
 pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     let minutes = PAYMENT_TIME.as_secs() / 60;
-    scene.say(format!("Two orders are placed, one is paid. After {minutes} minutes (the shop's clock"));
-    scene.say("is put forward) the other one is cancelled and its item is in stock again.");
+    scene.say(format!(
+        "Two orders are placed, one is paid. After {minutes} minutes (the shop's clock is"
+    ));
+    scene.say(
+        "put forward) the other one is cancelled and its item is in stock again. A second start",
+    );
+    scene.say("of the program does not cancel it once more.");
     let clock = WallClock::default();
     let app = scene.open().await?.with_clock(clock.as_clock());
     let mut shop = Shop::run(app, scene.directory()).await?;
@@ -27,11 +32,11 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     shop.app.execute(pay).await?;
     shop.settle().await?;
 
-    clock.put_forward(PAYMENT_TIME - Duration::from_mins(1));
+    clock.put_forward(PAYMENT_TIME.saturating_sub(MINUTE));
     shop.settle().await?;
     let found = states(&shop.app).await?;
     ensure(found == [State::Paid, State::Placed], || format!("a minute too early: {found:?}"))?;
-    clock.put_forward(Duration::from_mins(1));
+    clock.put_forward(MINUTE);
     shop.settle().await?;
     let found = states(&shop.app).await?;
     ensure(found == [State::Paid, State::Cancelled], || format!("in the end: {found:?}"))?;

@@ -9,8 +9,11 @@ use crate::order::{ItemAdded, Order, OrderId};
 use crate::shop::{Failure, append_old_order};
 
 pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
-    scene.say("In the program's first version prices had no currency, as all were in euros. Now each");
-    scene.say("price has one. Old events are not rewritten: they are completed when they are read.");
+    scene.say(
+        "In the program's first version prices had no currency, as all were in euros. Now each",
+    );
+    scene
+        .say("price has one. Old events are not rewritten: they are completed when they are read.");
     let app = scene.open().await?;
     append_old_order(&app, "old").await?;
     let before = stored_item(&app).await?;
