@@ -114,7 +114,7 @@ pub(crate) const CHECKS: [Check; 10] = [
 pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
     let begun = Instant::now();
     let directory = tempfile::Builder::new().prefix("quipu-tour-").tempdir()?;
-    let end = if options.is_kept { "kept" } else { "removed at the end; --keep keeps it" };
+    let end = if options.is_kept { "kept" } else { "removed if all is well; --keep keeps it" };
     println!(
         "An event store keeps what happened: events such as \"order placed\", one after the other,\n\
          never changed. How things are now is computed from them. This tour runs a small shop on\n\
@@ -131,12 +131,14 @@ pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
     }
     println!("\n{}", report::table(&lines));
     println!("{} in {:.1} s", report::summary(&lines), begun.elapsed().as_secs_f64());
-    if options.is_kept {
+    let code = report::exit_code(&lines);
+    // What a check that failed left behind is worth a look.
+    if options.is_kept || code != 0 {
         println!("The stores are in {}", directory.keep().display());
-    } else {
-        directory.close()?;
+    } else if let Err(error) = directory.close() {
+        println!("The directory could not be removed: {error}");
     }
-    Ok(report::exit_code(&lines))
+    Ok(code)
 }
 
 async fn run_check(check: &Check, scene: Scene) -> Line {

@@ -84,7 +84,8 @@ async fn publish_and_die(directory: &Path, file: &Path, count: usize) -> Result<
     while line_count(file)? < before + count {
         ensure(!process.has_ended()?, || "the process that publishes ended by itself".to_owned())?;
         ensure(begun.elapsed() < START_TIME_MAX, || {
-            format!("the process published nothing in {} s", START_TIME_MAX.as_secs())
+            let waited = START_TIME_MAX.as_secs();
+            format!("after {before} lines a process published nothing more in {waited} s")
         })?;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -143,7 +144,14 @@ impl Published {
             let found = self.orders.get(stream);
             let found = found.ok_or_else(|| broken(format!("nothing of {stream} is published")))?;
             ensure(found == expected, || {
-                format!("of {stream} {found:?} was published, the log has {expected:?}")
+                let positions = |all: &[(String, String)]| {
+                    all.iter().map(|(_, position)| position.clone()).collect::<Vec<_>>().join(", ")
+                };
+                format!(
+                    "of {stream} the log has positions {}; with ids of their own came {}",
+                    positions(expected),
+                    positions(found)
+                )
             })?;
         }
         let (found, expected) = (self.orders.len(), log.len());

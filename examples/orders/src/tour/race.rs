@@ -65,6 +65,8 @@ async fn once_each(scene: &Scene, app: &Quipu, round: usize) -> Result<usize, Fa
             conflicts.push(Conflict { loser: clerk, violations, text: error.to_string() });
         }
     }
+    let is_sold_twice = sales.iter().all(|(sale, _)| sale.is_ok());
+    ensure(!is_sold_twice, || format!("round {round}: both clerks sold the last item"))?;
     let [conflict] = conflicts.as_slice() else {
         return Err(broken(format!("round {round}: not one conflict but {}", conflicts.len())));
     };
