@@ -156,8 +156,14 @@ async fn run_check(check: &Check, scene: Scene) -> Line {
 
 /// Is a process that the tour kills.
 pub(crate) async fn run_child(child: &Child) -> Result<(), Failure> {
-    match child {
-        Child::Order(directory) => crash::order_until_killed(directory).await,
-        Child::Relay(directory) => outbox::relay_until_killed(directory).await,
+    let work = async {
+        match child {
+            Child::Order(directory) => crash::order_until_killed(directory).await,
+            Child::Relay(directory) => outbox::relay_until_killed(directory).await,
+        }
+    };
+    tokio::select! {
+        ended = work => ended,
+        () = child::orphaned() => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! Processes that are killed.
 
-use std::io;
+use std::io::{self, Read};
 use std::process::{Command, Stdio};
+
+use tokio::sync::oneshot;
 
 use crate::arguments::Child;
 
@@ -13,12 +15,12 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn start(child: &Child) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(child.arguments()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(child.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped());
         Ok(Self { child: command.spawn()? })
     }
 
     /// What it prints.
-    pub(super) fn output(&mut self) -> Option<impl io::Read + use<>> {
+    pub(super) fn output(&mut self) -> Option<impl Read + use<>> {
         self.child.stdout.take()
     }
 
@@ -33,6 +35,18 @@ impl Process {
         self.child.wait()?;
         Ok(was_alive)
     }
+}
+
+/// Waits until whoever started this process is gone: then nobody is left to kill it.
+pub(super) async fn orphaned() {
+    let (gone, orphaned) = oneshot::channel();
+    // A thread that nobody waits for, so that it cannot keep the process from ending.
+    std::thread::spawn(move || {
+        // Nothing is ever written to it; it ends when the parent does.
+        io::stdin().read_to_end(&mut Vec::new()).ok();
+        gone.send(()).ok();
+    });
+    orphaned.await.ok();
 }
 
 impl Drop for Process {
