@@ -1,72 +1,52 @@
 //! A shop: `cargo run -p orders` takes orders from their creation to their parcel, cancels one that
-//! nobody pays, reads one of an earlier version of the program, and publishes what others may know.
+//! nobody pays, reads one of an earlier version of the program, lists them, and publishes what others
+//! may know. `cargo run --release -p orders -- tour` shows and checks what all of it rests on.
 
-#![expect(clippy::print_stdout, reason = "the example shows what it does")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the example shows what it does")]
 
+mod arguments;
+mod demo;
+mod list;
 mod order;
 mod payment;
 mod public;
 mod shop;
 #[cfg(test)]
 mod tests;
+mod tour;
 
-use std::error::Error;
+use std::process::ExitCode;
 
-use order::{ItemId, Order, OrderId, PayOrder, ReceiveStock, ShipOrder, Stock};
-use payment::PAYMENT_TIME;
-use quipu::Quipu;
-use shop::{Shop, WallClock, append_old_order};
+use arguments::{HELP, Wish};
+use shop::Failure;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let directory = tempfile::tempdir()?;
-    let outbox = directory.path().join("public.jsonl");
-    let clock = WallClock::default();
-    let app = Quipu::open(directory.path().join("orders.quipu")).await?;
-    let mut shop = Shop::run(app.with_clock(clock.as_clock()), &outbox)?;
-    println!("A shop in {}", directory.path().display());
+/// The exit code of a program that could not do what it was asked for.
+const COULD_NOT_RUN: u8 = 2;
 
-    println!("\nAn order is created, filled, placed, paid and shipped");
-    let receive = ReceiveStock { item: ItemId("quipu".into()), count: 2 };
-    shop.app.execute(receive).actor("clerk").await?;
-    shop.order("1", "quipu").await?;
-    let card = "4111 1111 1111 1111".to_owned();
-    shop.app.execute(PayOrder { order: OrderId("1".into()), card }).actor("ana").await?;
-    shop.app.execute(ShipOrder { order: OrderId("1".into()) }).actor("clerk").await?;
-    show(&shop, "1").await?;
-
-    println!("\nAnother one takes the last item, and nobody pays it");
-    shop.order("2", "quipu").await?;
-    let stock = || shop.app.load(Stock::of(ItemId("quipu".into())));
-    println!("  in stock: {}", stock().await?.free);
-    shop.settle().await?;
-    println!("  the clock goes on by {} minutes", PAYMENT_TIME.as_secs() / 60);
-    clock.put_forward(PAYMENT_TIME);
-    shop.settle().await?;
-    show(&shop, "2").await?;
-    println!("  in stock: {}", shop.app.load(Stock::of(ItemId("quipu".into()))).await?.free);
-
-    println!("\nAn order of the program's first version had no currency");
-    append_old_order(&shop.app, "0").await?;
-    show(&shop, "0").await?;
-
-    println!("\nWhat was published, of {}:", outbox.display());
-    shop.settle().await?;
-    shop.close().await?;
-    for line in std::fs::read_to_string(&outbox)?.lines() {
-        let cloud_event: serde_json::Value = serde_json::from_str(line)?;
-        println!("  {} {}", cloud_event["type"].as_str().unwrap_or("?"), cloud_event["data"]);
+// Some checks of the tour have two clerks wait for each other, each in a thread.
+#[tokio::main(flavor = "multi_thread", worker_threads = 4)]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            let mut cause = failure.source();
+            while let Some(error) = cause {
+                eprintln!("cause: {error}");
+                cause = error.source();
+            }
+            ExitCode::from(COULD_NOT_RUN)
+        }
     }
-    Ok(())
 }
 
-async fn show(shop: &Shop, order: &str) -> Result<(), Box<dyn Error>> {
-    let order = shop.app.load(Order::of(OrderId(order.to_owned()))).await?;
-    let totals: Vec<String> = order
-        .cents
-        .iter()
-        .map(|(currency, cents)| format!("{}.{:02} {currency}", cents / 100, cents % 100))
-        .collect();
-    println!("  order {} is {:?}, {}", order.id.0, order.state, totals.join(" and "));
-    Ok(())
+async fn run() -> Result<u8, Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments::parse(&arguments)? {
+        Wish::Help => println!("{HELP}"),
+        Wish::Demo => demo::run().await?,
+        Wish::Tour(options) => return tour::run(&options).await,
+        Wish::Child(child) => tour::run_child(&child).await?,
+    }
+    Ok(0)
 }

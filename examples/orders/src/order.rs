@@ -114,6 +114,20 @@ pub(crate) enum State {
     Cancelled,
 }
 
+impl State {
+    /// The name of the state, as the read model has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Open => "open",
+            Self::Placed => "placed",
+            Self::Paid => "paid",
+            Self::Shipped => "shipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 #[derive(Aggregate, Clone, Debug, Serialize, Deserialize)]
 #[aggregate(events = OrderEvent, snapshot(every = 100, version = 1))]
 pub(crate) struct Order {

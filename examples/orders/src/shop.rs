@@ -1,39 +1,48 @@
 //! The shop: its log, and what runs beside it.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quipu::core::{Append, NewEvent};
+use quipu::projection::RunningProjection;
 use quipu::sinks::FileSink;
 use quipu::{Clock, Quipu, Running, RunningProcess, StreamName, Timestamp};
 use serde_json::json;
 
+use crate::list::{OrderList, open_database};
 use crate::order::{AddItem, CreateOrder, ItemId, OrderId, PlaceOrder, upcasters};
 use crate::payment::Payment;
 use crate::public::public;
+
+/// What went wrong, in whichever part of the shop.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// The application and the components that it runs.
 pub(crate) struct Shop {
     pub(crate) app: Quipu,
     pub(crate) payments: RunningProcess,
     pub(crate) outbox: Running,
+    pub(crate) list: RunningProjection<OrderList>,
 }
 
 impl Shop {
-    /// Runs the shop over an application's store, with its outbox in a file.
-    pub(crate) fn run(app: Quipu, outbox: &Path) -> Result<Self, Box<dyn Error>> {
+    /// Runs the shop over an application's store, with its outbox and its read model in files of
+    /// this directory.
+    pub(crate) async fn run(app: Quipu, directory: &Path) -> Result<Self, Failure> {
         let app = app.with_upcasters(upcasters())?;
         let payments = app.process::<Payment>().tick(Duration::from_millis(10)).spawn();
-        let sink = Arc::new(FileSink::open(outbox)?);
+        let sink = Arc::new(FileSink::open(outbox_file(directory))?);
         let outbox = app.relay("public-orders", public).to(sink).spawn();
-        Ok(Self { app, payments, outbox })
+        let database = open_database(&directory.join("orders.db")).await?;
+        let list = app.project(OrderList).into(database).spawn().await?;
+        Ok(Self { app, payments, outbox, list })
     }
 
     /// Creates an order of one item and places it.
-    pub(crate) async fn order(&self, order: &str, item: &str) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn order(&self, order: &str, item: &str) -> Result<(), Failure> {
         let order = OrderId(order.to_owned());
         let customer = "ana".to_owned();
         self.app.execute(CreateOrder { order: order.clone(), customer }).actor("ana").await?;
@@ -44,22 +53,29 @@ impl Shop {
         Ok(())
     }
 
-    /// Waits until there is nothing left to do or to publish.
-    pub(crate) async fn settle(&mut self) -> Result<(), Box<dyn Error>> {
+    /// Waits until there is nothing left to do, to publish or to list.
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
         self.payments.settle().await?;
         let frontier = self.app.store().frontier().await?;
-        Ok(self.outbox.wait_for(frontier).await?)
+        self.outbox.wait_for(frontier).await?;
+        Ok(self.app.wait_for::<OrderList>(frontier).await?)
     }
 
     /// Stops what runs.
-    pub(crate) async fn close(self) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn close(self) -> Result<(), Failure> {
         self.payments.stop().await?;
+        self.list.stop().await?;
         Ok(self.outbox.stop().await?)
     }
 }
 
+/// Where a shop in this directory publishes to.
+pub(crate) fn outbox_file(directory: &Path) -> PathBuf {
+    directory.join("public.jsonl")
+}
+
 /// Appends an order as an early version of the program did, when prices had no currency.
-pub(crate) async fn append_old_order(app: &Quipu, order: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn append_old_order(app: &Quipu, order: &str) -> Result<(), Failure> {
     let stream = StreamName::new(format!("order-{order}"))?;
     let tag = format!("order:{order}");
     let created = json!({ "order": order, "customer": "ben" }).to_string();

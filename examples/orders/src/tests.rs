@@ -1,16 +1,18 @@
 //! What the shop promises.
 
-use quipu::testing::{given, given_stored, process};
-use quipu::{Quipu, events};
+use quipu::testing::{given, given_stored, process, project};
+use quipu::{Event, Quipu, events};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::list::{AllOrders, OrderList, OrdersThatAre};
 use crate::order::{
     AddItem, CancelOrder, ItemAdded, ItemId, ItemReleased, Order, OrderCancelled, OrderCreated,
-    OrderId, OrderPaid, OrderPlaced, PayOrder, PlaceOrder, ReceiveStock, Refusal, State, Stock,
-    StockReceived, upcasters,
+    OrderId, OrderPaid, OrderPlaced, OrderShipped, PayOrder, PlaceOrder, ReceiveStock, Refusal,
+    State, Stock, StockReceived, upcasters,
 };
 use crate::payment::{PAYMENT_TIME, Payment};
-use crate::shop::{Shop, WallClock, append_old_order};
+use crate::shop::{Shop, WallClock, append_old_order, outbox_file};
 
 fn order(text: &str) -> OrderId {
     OrderId(text.to_owned())
@@ -104,13 +106,54 @@ fn an_order_that_is_paid_in_time_is_not() {
         .then_nothing();
 }
 
+/// An item as the program's first version stored it.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "shop.item-added")]
+struct FirstItemAdded {
+    #[tag]
+    order: OrderId,
+    #[tag]
+    item: ItemId,
+    cents: u64,
+}
+
+/// Every event the list reads, an item of the first version among them, with a crash at each step.
+#[tokio::test]
+async fn the_list_has_every_order_once_wherever_it_crashes() {
+    let old = FirstItemAdded { order: order("1"), item: quipu(), cents: 7 };
+    let paid = |text| OrderPaid { order: order(text), card: "4111".into() };
+    let shipped = OrderShipped { order: order("2"), parcel: "p".into() };
+    let cancelled = OrderCancelled { order: order("3"), reason: "no".into() };
+
+    project(OrderList)
+        .sqlite_memory()
+        .upcasters(upcasters())
+        .given(events![created("1"), old, added("1", "EUR"), created("2"), added("2", "USD")])
+        .given(events![placed("2"), paid("2"), shipped, created("3"), placed("3"), cancelled])
+        .given(events![created("4"), added("4", "EUR"), added("4", "USD"), added("4", "EUR")])
+        .crash_after_each()
+        .then_rows(
+            "SELECT order_id, customer, state, cents, currency FROM {order_list} ORDER BY 1",
+            json!([
+                { "order_id": "1", "customer": "ana", "state": "open", "cents": 12,
+                  "currency": "EUR" },
+                { "order_id": "2", "customer": "ana", "state": "shipped", "cents": 5,
+                  "currency": "USD" },
+                { "order_id": "3", "customer": "ana", "state": "cancelled", "cents": 0,
+                  "currency": "" },
+                { "order_id": "4", "customer": "ana", "state": "open", "cents": 0,
+                  "currency": "several" },
+            ]),
+        )
+        .await;
+}
+
 #[tokio::test]
 async fn a_shop_does_all_of_it_and_publishes_no_card() {
     let directory = tempfile::tempdir().unwrap();
-    let outbox = directory.path().join("public.jsonl");
     let clock = WallClock::default();
     let app = Quipu::open(directory.path().join("orders.quipu")).await.unwrap();
-    let mut shop = Shop::run(app.with_clock(clock.as_clock()), &outbox).unwrap();
+    let mut shop = Shop::run(app.with_clock(clock.as_clock()), directory.path()).await.unwrap();
 
     shop.app.execute(ReceiveStock { item: quipu(), count: 2 }).await.unwrap();
     shop.order("1", "quipu").await.unwrap();
@@ -127,8 +170,14 @@ async fn a_shop_does_all_of_it_and_publishes_no_card() {
     assert_eq!(shop.app.load(Stock::of(quipu())).await.unwrap().free, 1);
     let old = shop.app.load(Order::of(order("0"))).await.unwrap();
     assert_eq!(old.cents["EUR"], 4_200);
+    let list = shop.app.view::<OrderList>().unwrap();
+    let all = list.ask(AllOrders).await.unwrap();
+    let states: Vec<&str> = all.iter().map(|row| &*row.state).collect();
+    assert_eq!(states, ["open", "paid", "cancelled"]);
+    let paid = list.ask(OrdersThatAre(State::Paid)).await.unwrap();
+    assert_eq!(paid, all[1..2]);
     shop.close().await.unwrap();
-    let public = std::fs::read_to_string(&outbox).unwrap();
+    let public = std::fs::read_to_string(outbox_file(directory.path())).unwrap();
     assert_eq!(public.lines().count(), 4, "two placed, one paid, one cancelled: {public}");
     assert!(!public.contains("4111"), "{public}");
 }
