@@ -1,14 +1,14 @@
-//! `bench engine`: runs the comparison in `bench/`, which is a workspace of its own.
+//! `bench engine` and `bench framework`: run the comparisons in `bench/`, workspaces of their own.
 
 use std::process::Command;
 
 use crate::run::{Outcome, cargo, root, step};
 
-/// Builds the comparison in release and runs it with these arguments.
-pub(crate) fn run(args: &[&str]) -> Outcome {
+/// Builds the comparison in that directory in release and runs it with these arguments.
+pub(crate) fn run(workspace: &str, args: &[&str]) -> Outcome {
     let mut command = Command::new(cargo());
     // In its own directory, where its own cargo configuration names the target directory.
-    command.current_dir(root().join("bench"));
+    command.current_dir(root().join(workspace));
     command.args(["run", "--release", "--quiet", "--"]).args(args);
     step(&mut command)
 }

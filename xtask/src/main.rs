@@ -22,6 +22,7 @@ cargo xtask <chore>
   ci                       everything that must pass: fmt, clippy, rustdoc, deny, tidy, tests
   bench engine [args]      the store beside a plain log, SQLite and tephra, in release;
                            the arguments go to the bench, --help lists them
+  bench framework [args]   the framework beside the bare engine and cqrs-es, likewise
   torture --minutes N      the reliability tests with large counts, for N minutes
 ";
 
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["tidy"] => tidy::run(),
         ["ci"] => check::run(),
-        ["bench", "engine", rest @ ..] => bench::run(rest),
+        ["bench", "engine", rest @ ..] => bench::run("bench", rest),
+        ["bench", "framework", rest @ ..] => bench::run("bench/framework", rest),
         ["torture", rest @ ..] => torture::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             say(USAGE);

@@ -46,7 +46,7 @@ impl Report {
             samples.sort_unstable_by(f64::total_cmp);
             let median = median(&samples);
             let (lowest, highest) = (samples[0], samples[samples.len() - 1]);
-            let bar = (line.row.starts_with("projection") && line.who == "quipu")
+            let bar = (line.row.starts_with("projection") && line.who.starts_with("quipu"))
                 .then_some(median >= PROJECTION_BAR);
             is_good &= bar != Some(false);
             let (row, unit, who) = (&line.row, line.unit, line.who);

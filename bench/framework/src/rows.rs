@@ -11,7 +11,8 @@ use quipu::{Quipu, Retry, Upcasters};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
 use crate::ours::{
-    self, AccountEvent, Balance, Balances, DepositKept, DepositReplayed, append_bare,
+    self, AccountEvent, Balance, Balances, BalancesAtOnce, DepositKept, DepositReplayed,
+    append_bare,
 };
 use crate::report::Report;
 use crate::{Error, Options, Result, theirs};
@@ -89,9 +90,9 @@ async fn histories(
     drop(app);
 
     let pool = theirs::open(directory).await?;
-    for account in ["kept", "replayed"] {
-        theirs::load(&pool, account, history).await?;
-    }
+    // It makes a snapshot with each hundredth event: the first command appends one of them.
+    theirs::load(&pool, "kept", history - 1).await?;
+    theirs::load(&pool, "replayed", history).await?;
     let framework = theirs::kept(&pool);
     theirs::deposit(&framework, "kept").await?;
     let rate = repeat(scale.time, async || theirs::deposit(&framework, "kept").await);
@@ -157,7 +158,10 @@ async fn projections(scale: &Scale, directory: &Path, report: &mut Report) -> Re
     let row = "projection into SQLite, batches of 500";
     let pool = database(directory, "statements.db").await?;
     let rate = project(&app, Balances, pool, end, scale.projected).await?;
-    report.add(row, "events/s", "quipu", rate);
+    report.add(row, "events/s", "quipu, a statement an event", rate);
+    let pool = database(directory, "at_once.db").await?;
+    let rate = project(&app, BalancesAtOnce, pool, end, scale.projected).await?;
+    report.add(row, "events/s", "quipu, a statement a batch", rate);
     let pool = database(directory, "documents.db").await?;
     let documents = SqliteDocuments::<Balance>::new();
     let rate = project(&app, documents, pool, end, scale.projected).await?;

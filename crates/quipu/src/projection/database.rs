@@ -37,6 +37,10 @@ pub trait Backend: Send + Sized + 'static {
     const SHARED: &'static str;
     /// What to add so that nobody else can read it so either.
     const EXCLUSIVE: &'static str;
+    /// Selects the texts of a JSON array that is bound as `$1`.
+    const EACH_TEXT: &'static str;
+    /// Selects both texts of each pair in a JSON array of pairs that is bound as `$1`.
+    const EACH_PAIR: &'static str;
 
     /// Runs a statement. Answers how many rows it changed.
     fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>>;

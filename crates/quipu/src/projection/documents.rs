@@ -1,7 +1,8 @@
 //! Read models that are folds: one document for each value of a tag, kept as JSON.
 
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::{fmt, slice};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,9 +95,9 @@ pub trait Document: Default + Serialize + DeserializeOwned + Send + Sync + 'stat
 ///
 /// [`SqliteDocuments`] and [`PgDocuments`] are shorter to write.
 ///
-/// It reads and writes a row for each event: about two statements. Where an event has several keys and
-/// [`partitions`](super::ProjectInto::partitions) are asked for, order is kept for the first of them
-/// only; no change is lost.
+/// A batch of events takes two or three statements, however many documents it changes. Where an event
+/// has several keys and [`partitions`](super::ProjectInto::partitions) are asked for, order is kept for
+/// the first of them only; no change is lost.
 pub struct Documents<D, C> {
     of: PhantomData<fn() -> (D, C)>,
 }
@@ -117,43 +118,68 @@ impl<D, C> Documents<D, C> {
 }
 
 impl<D: Document, C: Connection> Documents<D, C> {
-    /// Changes the document of each of the event's keys.
+    /// Changes the documents of the events' keys: they are read once, and written once.
     async fn change<E: Sync>(
         conn: &mut C,
         own: &Generation,
-        event: &Recorded<E>,
+        events: &[Recorded<E>],
         change: impl Fn(&mut D, &Recorded<E>) + Send,
     ) -> Result<(), ApplyError> {
-        let table = own.table(D::NAME);
-        for tag in &event.tags {
-            let value = tag.as_str().strip_prefix(D::KEY).and_then(|rest| rest.strip_prefix(':'));
-            let Some(key) = value else { continue };
-            let mut document = held::<D, C>(conn, &table, key).await?;
-            change(&mut document, event);
-            let sql = format!("UPDATE {table} SET document = $1 WHERE key = $2");
-            conn.run(sql, vec![serde_json::to_string(&document)?.into(), key.into()]).await?;
+        let keys: BTreeSet<&str> = events.iter().flat_map(Self::keys).collect();
+        if keys.is_empty() {
+            return Ok(());
         }
+        let table = own.table(D::NAME);
+        let mut documents = Self::held(conn, &table, &keys).await?;
+        for event in events {
+            for key in Self::keys(event) {
+                change(documents.entry(key.to_owned()).or_default(), event);
+            }
+        }
+        let pairs = documents.iter().map(|(key, document)| Ok((key, to_text(document)?)));
+        let pairs = serde_json::to_string(&pairs.collect::<Result<Vec<_>, ApplyError>>()?)?;
+        let sql = format!(
+            "INSERT INTO {table} {} ON CONFLICT (key) DO UPDATE SET document = excluded.document",
+            C::EACH_PAIR
+        );
+        conn.run(sql, vec![pairs.into()]).await?;
         Ok(())
+    }
+
+    /// The values of the event's tags that name a document.
+    fn keys<E>(event: &Recorded<E>) -> impl Iterator<Item = &str> {
+        event.tags.iter().filter_map(|tag| tag.as_str().strip_prefix(D::KEY)?.strip_prefix(':'))
+    }
+
+    /// The documents of these keys, which nobody else changes before the transaction ends.
+    async fn held(
+        conn: &mut C,
+        table: &str,
+        keys: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, D>, ApplyError> {
+        let texts = serde_json::to_string(keys)?;
+        // In the order of keys, so that two transactions wait for each other one way round only.
+        let select = format!(
+            "SELECT key, document FROM {table} WHERE key IN ({}) ORDER BY key{}",
+            C::EACH_TEXT,
+            C::EXCLUSIVE
+        );
+        let mut rows = conn.rows(select.clone(), vec![texts.clone().into()]).await?;
+        if rows.len() < keys.len() {
+            // A row that is not there cannot be held.
+            let initial = to_text(&D::default())?;
+            let pairs: Vec<_> = keys.iter().map(|key| (key, &initial)).collect();
+            let sql = format!("INSERT INTO {table} {} ON CONFLICT (key) DO NOTHING", C::EACH_PAIR);
+            conn.run(sql, vec![serde_json::to_string(&pairs)?.into()]).await?;
+            rows = conn.rows(select, vec![texts.into()]).await?;
+        }
+        let documents: Result<BTreeMap<_, _>, _> = rows.iter().map(|row| document(row)).collect();
+        Ok(documents?)
     }
 }
 
-/// The document of a key, made if there is none, which nobody else changes before the transaction
-/// ends.
-async fn held<D: Document, C: Connection>(
-    conn: &mut C,
-    table: &str,
-    key: &str,
-) -> Result<D, ApplyError> {
-    let select = format!("SELECT document FROM {table} WHERE key = $1{}", C::EXCLUSIVE);
-    let mut rows = conn.rows(select.clone(), vec![key.into()]).await?;
-    if rows.is_empty() {
-        let sql = format!("INSERT INTO {table} VALUES ($1, $2) ON CONFLICT (key) DO NOTHING");
-        let initial = serde_json::to_string(&D::default())?;
-        conn.run(sql, vec![key.into(), initial.into()]).await?;
-        rows = conn.rows(select, vec![key.into()]).await?;
-    }
-    let text = rows.first().and_then(|row| row.first()).map_or("", Cell::text);
-    Ok(serde_json::from_str(text)?)
+fn to_text<D: Document>(document: &D) -> Result<String, ApplyError> {
+    Ok(serde_json::to_string(document)?)
 }
 
 impl<D: Document, C: Connection> Projection for Documents<D, C> {
@@ -175,7 +201,16 @@ impl<D: Document, C: Connection> Projection for Documents<D, C> {
         conn: &mut C,
         own: &Generation,
     ) -> Result<(), ApplyError> {
-        Self::change(conn, own, event, D::apply).await
+        Self::change(conn, own, slice::from_ref(event), D::apply).await
+    }
+
+    async fn apply_batch(
+        &self,
+        events: &[Recorded<D::Event>],
+        conn: &mut C,
+        own: &Generation,
+    ) -> Result<(), ApplyError> {
+        Self::change(conn, own, events, D::apply).await
     }
 
     async fn apply_erased(
@@ -184,7 +219,7 @@ impl<D: Document, C: Connection> Projection for Documents<D, C> {
         conn: &mut C,
         own: &Generation,
     ) -> Result<(), ApplyError> {
-        Self::change(conn, own, event, D::apply_erased).await
+        Self::change(conn, own, slice::from_ref(event), D::apply_erased).await
     }
 }
 
@@ -217,9 +252,9 @@ impl<D: Document, C: Connection> Question<Documents<D, C>> for Get<'_> {
     type Answer = Option<D>;
 
     async fn ask(self, conn: &mut C, own: &Generation) -> Result<Option<D>, sqlx::Error> {
-        let sql = format!("SELECT document FROM {} WHERE key = $1", own.table(D::NAME));
+        let sql = format!("SELECT key, document FROM {} WHERE key = $1", own.table(D::NAME));
         let rows = conn.rows(sql, vec![self.key.into()]).await?;
-        rows.first().and_then(|row| row.first()).map(document).transpose()
+        rows.first().map(|row| Ok(document(row)?.1)).transpose()
     }
 }
 
@@ -235,16 +270,17 @@ impl<D: Document, C: Connection> Question<Documents<D, C>> for Page<'_> {
         let table = own.table(D::NAME);
         let sql = format!("SELECT key, document FROM {table} WHERE key > $1 ORDER BY key LIMIT $2");
         let rows = conn.rows(sql, vec![self.after.into(), self.limit.into()]).await?;
-        let pair = |row: &Vec<Cell>| match row.as_slice() {
-            [key, text] => Some(document(text).map(|document| (key.text().to_owned(), document))),
-            _ => None,
-        };
-        rows.iter().filter_map(pair).collect()
+        rows.iter().map(|row| document(row)).collect()
     }
 }
 
-fn document<D: Document>(text: &Cell) -> Result<D, sqlx::Error> {
-    serde_json::from_str(text.text()).map_err(|error| sqlx::Error::Decode(error.into()))
+/// The key and the document of a row.
+fn document<D: Document>(row: &[Cell]) -> Result<(String, D), sqlx::Error> {
+    let [Cell::Text(key), Cell::Text(text)] = row else {
+        return Err(sqlx::Error::Decode("a document is a row of two texts".into()));
+    };
+    let document = serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok((key.clone(), document))
 }
 
 impl<D, C> Default for Documents<D, C> {

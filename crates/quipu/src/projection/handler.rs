@@ -1,7 +1,7 @@
 //! Applies events: one work is one transaction, with the checkpoint in it.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, slice};
 
 use quipu_core::{BoxFuture, EventBatch, EventRef, Position, Query};
 use quipu_groups::{HandleError, Handler, KeepError, Origin, Parking, PlaceKeeper, Work};
@@ -10,7 +10,7 @@ use super::books::{ReadModel, explain};
 use super::database::{Connection, is_outage_inside};
 use super::{ApplyError, Projection};
 use crate::decode::{DecodeError, decode_where};
-use crate::recorded::Recorded;
+use crate::recorded::{Erased, Recorded};
 use crate::upcast::Upcasters;
 
 /// A step of a work, at which tests let it crash.
@@ -39,20 +39,52 @@ pub(super) struct ProjectionHandler<P: Projection> {
     pub(super) watch: Option<Watch>,
 }
 
-/// An event that could not be applied.
+/// Events that could not be applied.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the event at position {position} (type \"{event_type}\", stream \"{stream}\") could not be \
-     applied to \"{name}\" version {version}"
-)]
+#[error("{which} could not be applied to \"{name}\" version {version}")]
 struct NotApplied {
-    position: Position,
-    event_type: String,
-    stream: String,
+    which: Which,
     name: &'static str,
     version: u32,
     #[source]
     cause: ApplyError,
+}
+
+/// The event that is at fault, or those of which one is.
+#[derive(Debug)]
+enum Which {
+    Event { position: Position, event_type: String, stream: String },
+    OneOf { first: Position, last: Position },
+}
+
+impl Which {
+    fn of<E>(events: &[Recorded<E>]) -> Self {
+        match events {
+            [event] => Self::Event {
+                position: event.position,
+                event_type: event.event_type.clone(),
+                stream: event.stream.to_string(),
+            },
+            events => Self::OneOf {
+                first: events.first().map(|event| event.position).unwrap_or_default(),
+                last: events.last().map(|event| event.position).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event { position, event_type, stream } => write!(
+                f,
+                "the event at position {position} (type \"{event_type}\", stream \"{stream}\")"
+            ),
+            Self::OneOf { first, last } => {
+                write!(f, "one of the events from position {first} to {last}")
+            }
+        }
+    }
 }
 
 /// A read model cannot go back by a part.
@@ -76,9 +108,8 @@ impl<P: Projection> ProjectionHandler<P> {
                 return Ok(());
             }
         }
-        for event in events {
-            let position = event.position;
-            self.apply(event, &mut open).await?;
+        for run in runs(events) {
+            let position = self.apply(run, &mut open).await?;
             self.step(Step::Applied(position)).await;
         }
         model.move_places(&mut open, &work.moves).await.map_err(undone)?;
@@ -97,34 +128,29 @@ impl<P: Projection> ProjectionHandler<P> {
         Ok(events)
     }
 
-    async fn apply(
-        &self,
-        event: Recorded<Option<P::Event>>,
-        conn: &mut P::Conn,
-    ) -> Result<(), HandleError> {
+    /// Applies a run of events. Answers the last one's position.
+    async fn apply(&self, run: Run<P::Event>, conn: &mut P::Conn) -> Result<Position, HandleError> {
         let (projection, generation) = (&self.model.projection, &self.model.generation);
-        let (applied, place) = match event.transpose() {
-            Ok(event) => {
-                let applied = projection.apply(&event, conn, generation).await;
-                (applied, event.map(drop))
+        let (applied, last) = match &run {
+            Run::Events(events) => {
+                let applied = projection.apply_batch(events, conn, generation).await;
+                (applied, events.last().map(|event| event.position))
             }
-            Err(erased) => {
-                let applied = projection.apply_erased(&erased, conn, generation).await;
-                (applied, erased.map(drop))
+            Run::Erased(erased) => {
+                let applied = projection.apply_erased(erased, conn, generation).await;
+                (applied, Some(erased.position))
             }
         };
         applied.map_err(|cause| {
             let is_outage = is_outage_inside::<P::Conn>(&*cause);
-            let error = NotApplied {
-                position: place.position,
-                event_type: place.event_type,
-                stream: place.stream.to_string(),
-                name: P::NAME,
-                version: P::VERSION,
-                cause,
+            let which = match &run {
+                Run::Events(events) => Which::of(events),
+                Run::Erased(erased) => Which::of(slice::from_ref(&**erased)),
             };
+            let error = NotApplied { which, name: P::NAME, version: P::VERSION, cause };
             if is_outage { HandleError::unavailable(error) } else { HandleError::failed(error) }
-        })
+        })?;
+        Ok(last.unwrap_or_default())
     }
 
     async fn step(&self, step: Step) {
@@ -132,6 +158,26 @@ impl<P: Projection> ProjectionHandler<P> {
             watch(step).await;
         }
     }
+}
+
+/// Events that are applied together.
+enum Run<E> {
+    /// At least one.
+    Events(Vec<Recorded<E>>),
+    Erased(Box<Recorded<Erased>>),
+}
+
+/// Puts events together that can be applied together: those between two that were erased.
+fn runs<E>(events: Vec<Recorded<Option<E>>>) -> Vec<Run<E>> {
+    let mut runs = Vec::new();
+    for event in events {
+        match (event.transpose(), runs.last_mut()) {
+            (Ok(event), Some(Run::Events(run))) => run.push(event),
+            (Ok(event), _) => runs.push(Run::Events(vec![event])),
+            (Err(erased), _) => runs.push(Run::Erased(Box::new(erased))),
+        }
+    }
+    runs
 }
 
 /// What a keeper's answer means for the work.

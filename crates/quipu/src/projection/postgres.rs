@@ -28,6 +28,9 @@ impl Connection for PgConnection {
 impl Backend for PgConnection {
     const SHARED: &'static str = " FOR SHARE";
     const EXCLUSIVE: &'static str = " FOR UPDATE";
+    const EACH_TEXT: &'static str = "SELECT jsonb_array_elements_text($1::jsonb)";
+    const EACH_PAIR: &'static str =
+        "SELECT pair ->> 0, pair ->> 1 FROM jsonb_array_elements($1::jsonb) AS pair";
 
     fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async move {

@@ -31,6 +31,11 @@ impl Backend for SqliteConnection {
     // A transaction that may write has the database to itself.
     const SHARED: &'static str = "";
     const EXCLUSIVE: &'static str = "";
+    const EACH_TEXT: &'static str = "SELECT value FROM json_each($1)";
+    // The condition tells the conflict clause that follows from that of a join.
+    const EACH_PAIR: &'static str =
+        "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($1)
+         WHERE true";
 
     fn run(&mut self, sql: String, cells: Vec<Cell>) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async move {

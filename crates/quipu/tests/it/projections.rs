@@ -1,6 +1,7 @@
 //! Read models: every event in them once, whatever happens.
 
 mod basics;
+mod batches;
 mod crashes;
 mod documents;
 mod errors;
