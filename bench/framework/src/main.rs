@@ -3,6 +3,8 @@
 //! What is measured and how stands in `docs/benchmarks.md`.
 
 mod ours;
+#[path = "../../src/output.rs"]
+mod output;
 mod report;
 mod rows;
 mod theirs;
@@ -45,11 +47,11 @@ async fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            report::result(USAGE);
+            output::result(USAGE);
             return ExitCode::SUCCESS;
         }
         Err(reason) => {
-            report::progress(&format!("error: {reason}\n\n{USAGE}"));
+            output::progress(&format!("error: {reason}\n\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
@@ -62,7 +64,7 @@ async fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            report::progress(&format!("error: {error}"));
+            output::progress(&format!("error: {error}"));
             ExitCode::from(2)
         }
     }
@@ -75,7 +77,7 @@ async fn measure(options: &Options) -> Result<Report> {
     let scratch = tempfile::Builder::new().prefix("quipu-bench-framework-").tempdir_in(beside)?;
     let mut report = Report::default();
     for round in 0..options.round_count {
-        report::progress(&format!("round {} of {}", round + 1, options.round_count));
+        output::progress(&format!("round {} of {}", round + 1, options.round_count));
         let directory = scratch.path().join(round.to_string());
         std::fs::create_dir(&directory)?;
         rows::round(options, &directory, &mut report).await?;

@@ -152,13 +152,13 @@ pub(crate) async fn append_bare(
     Ok(())
 }
 
-/// Balances in a table, by a statement for each event.
-pub(crate) struct Balances;
+/// Balances in a table: by a statement for each event, or at once by one for each batch.
+pub(crate) struct Balances<const AT_ONCE: bool>;
 
-impl Projection for Balances {
+impl<const AT_ONCE: bool> Projection for Balances<AT_ONCE> {
     type Event = AccountEvent;
     type Conn = sqlx::SqliteConnection;
-    const NAME: &'static str = "balances";
+    const NAME: &'static str = if AT_ONCE { "balances_at_once" } else { "balances" };
 
     async fn setup(
         &self,
@@ -184,35 +184,6 @@ impl Projection for Balances {
         sqlx::query(sql).bind(&deposited.account).bind(cents).execute(conn).await?;
         Ok(())
     }
-}
-
-/// The same by a statement for each batch.
-pub(crate) struct BalancesAtOnce;
-
-impl Projection for BalancesAtOnce {
-    type Event = AccountEvent;
-    type Conn = sqlx::SqliteConnection;
-    const NAME: &'static str = "balances_at_once";
-
-    async fn setup(
-        &self,
-        conn: &mut Self::Conn,
-        own: &Generation,
-    ) -> std::result::Result<(), ApplyError> {
-        let sql =
-            own.sql("CREATE TABLE {balances_at_once} (account TEXT PRIMARY KEY, cents INTEGER)");
-        sqlx::query(sql).execute(conn).await?;
-        Ok(())
-    }
-
-    async fn apply(
-        &self,
-        event: &Recorded<AccountEvent>,
-        conn: &mut Self::Conn,
-        own: &Generation,
-    ) -> std::result::Result<(), ApplyError> {
-        self.apply_batch(std::slice::from_ref(event), conn, own).await
-    }
 
     async fn apply_batch(
         &self,
@@ -220,13 +191,19 @@ impl Projection for BalancesAtOnce {
         conn: &mut Self::Conn,
         own: &Generation,
     ) -> std::result::Result<(), ApplyError> {
+        if !AT_ONCE {
+            for event in events {
+                self.apply(event, conn, own).await?;
+            }
+            return Ok(());
+        }
         let row = |event: &Recorded<AccountEvent>| match &event.event {
             AccountEvent::Deposited(own) => Some((own.account.clone(), own.cents)),
             AccountEvent::Closed(_) => None,
         };
         let rows: Vec<_> = events.iter().filter_map(row).collect();
         let sql = own.stmt(
-            "INSERT INTO {balances_at_once} SELECT value ->> 0, value ->> 1 FROM json_each(?1)
+            "INSERT INTO {balances} SELECT value ->> 0, value ->> 1 FROM json_each(?1)
              WHERE true ON CONFLICT DO UPDATE SET cents = cents + excluded.cents",
         );
         sqlx::query(sql).bind(serde_json::to_string(&rows)?).execute(conn).await?;

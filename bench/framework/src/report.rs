@@ -1,10 +1,8 @@
 //! Figures by row and by who did the job, and how they are printed.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-/// What quipu's projections into `SQLite` must do, in events a second on two cores.
-const PROJECTION_BAR: f64 = 30_000.0;
+use crate::output::{progress, result};
 
 /// Every figure, in the order in which the first round made them.
 #[derive(Debug, Default)]
@@ -18,18 +16,43 @@ struct Line {
     unit: &'static str,
     who: &'static str,
     samples: Vec<f64>,
+    /// What the median must be at least.
+    bar: Option<f64>,
 }
 
 impl Report {
     /// Takes a figure.
     pub(crate) fn add(&mut self, row: &str, unit: &'static str, who: &'static str, value: f64) {
+        self.take(row, unit, who, value, None);
+    }
+
+    /// Takes a figure that must be at least so much.
+    pub(crate) fn judge(
+        &mut self,
+        row: &str,
+        unit: &'static str,
+        who: &'static str,
+        value: f64,
+        bar: f64,
+    ) {
+        self.take(row, unit, who, value, Some(bar));
+    }
+
+    fn take(
+        &mut self,
+        row: &str,
+        unit: &'static str,
+        who: &'static str,
+        value: f64,
+        bar: Option<f64>,
+    ) {
         progress(&format!("  {row}, {who}: {} {unit}", figure(value)));
         let is_own = |line: &&mut Line| line.row == row && line.who == who;
         match self.lines.iter_mut().find(is_own) {
             Some(line) => line.samples.push(value),
             None => {
                 let row = row.to_owned();
-                self.lines.push(Line { row, unit, who, samples: vec![value] });
+                self.lines.push(Line { row, unit, who, samples: vec![value], bar });
             }
         }
     }
@@ -46,9 +69,8 @@ impl Report {
             samples.sort_unstable_by(f64::total_cmp);
             let median = median(&samples);
             let (lowest, highest) = (samples[0], samples[samples.len() - 1]);
-            let bar = (line.row.starts_with("projection") && line.who.starts_with("quipu"))
-                .then_some(median >= PROJECTION_BAR);
-            is_good &= bar != Some(false);
+            let is_reached = line.bar.map(|bar| median >= bar);
+            is_good &= is_reached != Some(false);
             let (row, unit, who) = (&line.row, line.unit, line.who);
             let mut text = String::new();
             // Writing to a text cannot fail.
@@ -59,10 +81,10 @@ impl Report {
                      \"lowest\":{lowest:.3},\"highest\":{highest:.3},\"unit\":\"{unit}\"}}"
                 )
             } else {
-                let verdict = match bar {
-                    Some(true) => ">= 30,000: ok",
-                    Some(false) => ">= 30,000: **below**",
-                    None => "-",
+                let verdict = match (line.bar, is_reached) {
+                    (Some(bar), Some(true)) => format!(">= {bar}: ok"),
+                    (Some(bar), _) => format!(">= {bar}: **below**"),
+                    (None, _) => "-".to_owned(),
                 };
                 let (lowest, highest) = (figure(lowest), figure(highest));
                 let median = figure(median);
@@ -93,16 +115,4 @@ fn figure(value: f64) -> String {
         value if value >= 100.0 => format!("{value:.0}"),
         value => format!("{value:.1}"),
     }
-}
-
-/// A line of results.
-pub(crate) fn result(line: &str) {
-    // Whoever does not read on has seen enough.
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// What is going on.
-pub(crate) fn progress(line: &str) {
-    // The same: a bench goes on without its watcher.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

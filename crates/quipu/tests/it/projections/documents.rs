@@ -77,18 +77,19 @@ async fn documents_are_found_by_their_key_and_read_page_by_page() {
     running.stop().await.unwrap();
 }
 
+/// Is about two accounts.
 #[derive(Event, Serialize, Deserialize)]
 #[event(type = "bank.accounts-linked")]
-struct Linked {
+pub(crate) struct Linked {
     #[tag("account")]
-    one: String,
+    pub(crate) one: String,
     #[tag("account")]
-    other: String,
+    pub(crate) other: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Links {
-    count: u32,
+pub(crate) struct Links {
+    pub(crate) count: u32,
 }
 
 impl Document for Links {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use quipu::core::{ComponentRequest, ComponentState, EventStore, MemoryStore};
 use quipu::projection::{ApplyError, Document, Generation, PgDocuments, ProjectInto, Projection};
 use quipu::view::Question;
-use quipu::{Event, Phase, Position, Quipu, Recorded, events};
-use serde::{Deserialize, Serialize};
+use quipu::{Phase, Position, Quipu, Recorded, events};
 use sqlx::{PgConnection, PgPool};
 
+use super::documents::{Linked, Links};
 use super::sample::{append, deposit, retry, row, steal_lease, tuned, withdraw};
 use crate::bank::AccountEvent;
 use server::Server;
@@ -201,30 +201,6 @@ async fn postgres_refuses_the_fenced_one() {
     assert_eq!(all[0].1, (1..=50).sum::<i64>());
     second.stop().await.unwrap();
     first.stop().await.unwrap();
-}
-
-#[derive(Event, Serialize, Deserialize)]
-#[event(type = "bank.accounts-linked")]
-struct Linked {
-    #[tag("account")]
-    one: String,
-    #[tag("account")]
-    other: String,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Links {
-    count: u32,
-}
-
-impl Document for Links {
-    type Event = Linked;
-    const NAME: &'static str = "links";
-    const KEY: &'static str = "account";
-
-    fn apply(&mut self, _linked: &Recorded<Linked>) {
-        self.count += 1;
-    }
 }
 
 #[tokio::test]
