@@ -1,0 +1,20 @@
+//! Quipu as a service: one port for gRPC, HTTP/JSON, server-sent events, metrics and health.
+//!
+//! ```text
+//! server    accepts connections, TLS, stops in order
+//! security  who asks, what they may do; hands out the only way to the store
+//! grpc      the native protocol over `quipu-wire`
+//! http      JSON, server-sent events, the page at /
+//! metrics   what Prometheus reads
+//! ```
+//!
+//! The server never looks into events: data and metadata are bytes to it. Handlers get the store
+//! from [`Access`](security::Access) alone, so none can forget to ask what the caller may do.
+
+pub mod config;
+pub mod grpc;
+pub mod http;
+pub mod metrics;
+pub mod security;
+pub mod server;
+pub mod service;

@@ -1,0 +1,52 @@
+//! Which right each operation needs. What is not in the table is refused: default deny.
+
+/// What a principal may be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the evaluator decides each of them")]
+pub enum Action {
+    /// Anybody may, without credentials: health, for instance.
+    Public,
+    /// Reads and subscriptions, and what is known of streams.
+    Read,
+    /// Appends.
+    Append,
+    /// Deletes and tombstones.
+    Delete,
+    /// Metadata of streams.
+    Metadata,
+    /// The notes of consumers beside the log: snapshots, checkpoints, leases, components.
+    Consume,
+    /// Work on the store that reads no events: statistics, verification, backups, scavenging.
+    Operate,
+    /// Principals and rules.
+    Administer,
+}
+
+/// An operation, and the right it needs at least. Handlers check in detail which streams.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a table")]
+pub struct Permission {
+    /// A gRPC method's path (`/quipu.v1.Store/Append`), or an HTTP method and a route
+    /// (`GET /streams/{stream}`).
+    pub operation: &'static str,
+    /// What it needs.
+    pub action: Action,
+}
+
+const fn needs(operation: &'static str, action: Action) -> Permission {
+    Permission { operation, action }
+}
+
+/// Every operation of the server.
+pub const PERMISSIONS: &[Permission] = &[
+    needs("GET /", Action::Public),
+    needs("GET /health/live", Action::Public),
+    needs("GET /health/ready", Action::Public),
+    needs("GET /metrics", Action::Operate),
+    needs("/quipu.v1.Store/Identify", Action::Read),
+];
+
+/// What an operation needs, if the server has it.
+pub(crate) fn action_of(operation: &str) -> Option<Action> {
+    PERMISSIONS.iter().find(|own| own.operation == operation).map(|own| own.action)
+}

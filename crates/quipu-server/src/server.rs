@@ -1,0 +1,170 @@
+//! Accepting connections, and stopping in order.
+
+mod gate;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::config::Limits;
+use crate::service::Service;
+use crate::{grpc, http};
+
+/// How long to wait after an accept that failed, for instance for lack of file descriptors: they
+/// come back when connections end.
+const ACCEPT_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    service: Service,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens, and serves until [`stop`](Self::stop). With `tls`, nothing else is spoken on the
+    /// port.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on: it is in use, or not this machine's.
+    pub async fn start(
+        service: Service,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let router = gate::guard(http::routes().merge(grpc::routes(&service)), &service);
+        let acceptor = Acceptor {
+            listener,
+            router,
+            tls: tls.map(TlsAcceptor::from),
+            slots: Arc::new(Semaphore::new(service.limits().connection_count_max)),
+            connections: connection_builder(service.limits()),
+            service: service.clone(),
+        };
+        let accepting = tokio::spawn(acceptor.run());
+        Ok(Self { address, service, accepting })
+    }
+
+    /// Where it listens: the port that the system chose, if it was asked to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: takes no more connections, ends subscriptions with the place to go on from, lets
+    /// requests under way end, and cuts off what takes longer than the limit.
+    pub async fn stop(self) {
+        self.service.stop();
+        // A panic in it is on record already, and there is nothing left to stop then.
+        let _panicked = self.accepting.await;
+    }
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    slots: Arc<Semaphore>,
+    connections: auto::Builder<TokioExecutor>,
+    service: Service,
+}
+
+impl Acceptor {
+    async fn run(self) {
+        let graceful = GracefulShutdown::new();
+        let stopping = self.service.stopping();
+        tokio::pin!(stopping);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stopping => break,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, slot)) => self.serve(stream, slot, &graceful),
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PATIENCE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let drain = self.service.limits().drain_timeout;
+        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests took too long and were cut off");
+        }
+    }
+
+    /// Waits for room, then for a connection: whoever comes meanwhile waits in the system's queue.
+    async fn accept(&self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("never closed");
+        let (stream, _) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        self.service.metrics().connections.inc();
+        Ok((stream, slot))
+    }
+
+    fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connections = self.connections.clone();
+        let watcher = graceful.watcher();
+        let tls = self.tls.clone();
+        let handshake = self.service.limits().handshake_timeout;
+        tokio::spawn(async move {
+            let _slot = slot;
+            let ended = match tls {
+                None => {
+                    let connection =
+                        connections.serve_connection(TokioIo::new(stream), service).into_owned();
+                    watcher.watch(connection).await
+                }
+                Some(tls) => match tokio::time::timeout(handshake, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => {
+                        let connection = connections
+                            .serve_connection(TokioIo::new(stream), service)
+                            .into_owned();
+                        watcher.watch(connection).await
+                    }
+                    Ok(Err(error)) => Err(error.into()),
+                    Err(_) => Err("the TLS handshake took too long".into()),
+                },
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+}
+
+fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake_timeout)
+        .max_headers(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.in_flight_max)
+        .max_header_list_size(16 << 10)
+        .max_pending_accept_reset_streams(20)
+        .keep_alive_interval(Some(std::time::Duration::from_secs(30)))
+        .keep_alive_timeout(std::time::Duration::from_secs(20))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20);
+    builder
+}

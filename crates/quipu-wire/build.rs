@@ -1,0 +1,15 @@
+//! Compiles the protocol in pure Rust: no `protoc` is needed.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = protox::compile(["quipu/v1/quipu.proto"], ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(files)?;
+    Ok(())
+}
