@@ -11,6 +11,8 @@ use quipu_core::{
     StreamName, Tag,
 };
 
+use quipu_server::config::Settings;
+
 use crate::time;
 
 /// Keeps events durably in a directory: imports, appends, reads, follows and verifies them.
@@ -18,10 +20,9 @@ use crate::time;
 #[command(name = "quipu", version, after_help = GENERAL_HELP, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// The directory that holds the log.
-    #[arg(long, global = true, value_name = "DIR", env = "QUIPU_DATA")]
-    #[arg(default_value = "./quipu-data", hide_env_values = true)]
-    pub(crate) data: PathBuf,
+    /// The directory that holds the log. [default: ./quipu-data]
+    #[arg(long, global = true, value_name = "DIR", env = "QUIPU_DATA", hide_env_values = true)]
+    pub(crate) data: Option<PathBuf>,
 
     /// How to print answers. Tables stay tables in a pipe; ask for jsonl to feed a program.
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
@@ -30,6 +31,9 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
+
+/// The directory of the log, where nobody names one.
+pub(crate) const DEFAULT_DATA: &str = "./quipu-data";
 
 const GENERAL_HELP: &str = "\
 Answers go to standard output, everything else to standard error.
@@ -70,6 +74,8 @@ pub(crate) enum Verb {
     Stream(StreamArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
+    Serve(ServeArgs),
+    Config(ConfigArgs),
     Bench(BenchArgs),
     Completions(CompletionsArgs),
 }
@@ -556,6 +562,70 @@ impl QueryArgs {
     pub(crate) fn query(&self) -> Query {
         if self.items.is_empty() { Query::all() } else { Query { items: self.items.clone() } }
     }
+}
+
+/// Serves the log to other processes until it is stopped.
+///
+/// One port has gRPC, HTTP/JSON, server-sent events, metrics at /metrics, health at /health/live and
+/// /health/ready, and a page at /. The directory is made if it is missing. SIGTERM and SIGINT end the
+/// server in order: subscriptions end with the place to go on from, requests under way are
+/// answered. SIGHUP reads the configuration file again: the limits hold for new requests, an address
+/// only after a restart.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu serve
+  quipu --data ./orders serve --listen 127.0.0.1:0 --print-address
+  quipu serve --sample
+  curl http://127.0.0.1:2113/health/ready
+
+The configuration file is TOML; its keys are the long flags with underscores, and data:
+  data = \"/var/lib/quipu\"
+  listen = \"127.0.0.1:2113\"
+  in_flight_max = 64")]
+pub(crate) struct ServeArgs {
+    /// Keep the log in memory. All of it is gone when the server ends.
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// Serve a shop that does not exist: a year of orders, and new ones while you look. It is kept
+    /// in a directory of its own, which is removed at the end.
+    #[arg(long)]
+    pub(crate) sample: bool,
+    /// Print nothing but the address, when the server can be reached at it.
+    #[arg(long)]
+    pub(crate) print_address: bool,
+    /// The file of settings. Flags and environment go before it.
+    #[arg(long, value_name = "FILE", env = "QUIPU_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Shows how a server would be configured.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quipu config show --config /etc/quipu.toml")]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) verb: ConfigVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    Show(ConfigShowArgs),
+}
+
+/// Prints every setting, its value, and where it comes from. None of them is a secret.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu config show --config /etc/quipu.toml
+  QUIPU_LISTEN=127.0.0.1:9000 quipu config show --format jsonl")]
+pub(crate) struct ConfigShowArgs {
+    /// The file of settings. Flags and environment go before it.
+    #[arg(long, value_name = "FILE", env = "QUIPU_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 }
 
 /// When.

@@ -7,6 +7,7 @@ use axum::extract::Extension;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
+use quipu_core::Position;
 
 use crate::security::Access;
 
@@ -14,6 +15,7 @@ use crate::security::Access;
 pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/page.js", get(script))
         .route("/metrics", get(metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -23,7 +25,14 @@ async fn page() -> Html<&'static str> {
     Html(include_str!("http/page.html"))
 }
 
+async fn script() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("http/page.js"))
+}
+
 async fn metrics(Extension(access): Extension<Access>) -> impl IntoResponse {
+    let service = access.service();
+    // A store that cannot be read has no frontier; its other metrics are wanted all the more.
+    let frontier = service.store().frontier().await.map_or(0, Position::get);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], access.service().metrics().text())
+    ([(CONTENT_TYPE, kind)], service.metrics().text(frontier, service.engine()))
 }

@@ -18,3 +18,4 @@ pub mod metrics;
 pub mod security;
 pub mod server;
 pub mod service;
+pub mod shop;

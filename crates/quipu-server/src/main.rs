@@ -1,4 +1,4 @@
-//! The `quipu` binary: an event store's command line.
+//! The `quipu` binary: an event store's command line, and the server of `quipu_server`.
 //!
 //! `main` reads the arguments ([`cli`]), runs one verb ([`verbs`], one file each) and turns what
 //! went wrong into text and an exit code ([`report`]). Verbs open the store through [`open`] and
@@ -15,11 +15,12 @@ mod report;
 mod time;
 mod verbs;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Verb};
+use cli::{Cli, DEFAULT_DATA, Verb};
 use output::Output;
 use verbs::{Answer, Context};
 
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(usage) => return output::print_usage(&usage),
     };
-    let mut context = Context { data: cli.data, output: Output::new(cli.format) };
+    let data = cli.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+    let mut context = Context { data, given_data: cli.data, output: Output::new(cli.format) };
     let answer = run(&cli.verb, &mut context).and_then(|answer| {
         context.output.flush()?;
         Ok(answer)
@@ -58,6 +60,8 @@ fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         Verb::Stream(args) => verbs::stream::run(args, context),
         Verb::Backup(args) => verbs::backup::run(args, context),
         Verb::Restore(args) => verbs::restore::run(args, context),
+        Verb::Serve(args) => verbs::serve::run(args, context),
+        Verb::Config(args) => verbs::config::run(args, context),
         Verb::Bench(args) => verbs::bench::run(args, context),
         Verb::Completions(args) => verbs::completions::run(args, context),
     }

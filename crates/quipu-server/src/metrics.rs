@@ -1,29 +1,218 @@
-//! What Prometheus reads at `/metrics`.
+//! What Prometheus reads at `/metrics`. Each metric's meaning stands where it is registered;
+//! `docs/metrics.md` has them all.
 
+mod metered;
+mod process;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use quipu_engine::Engine;
 
-/// What is counted and timed. Each metric's meaning stands where it is registered.
-#[derive(Debug)]
+pub(crate) use metered::Metered;
+
+/// From 50 µs to 1.6 s, each bound twice the one before.
+fn buckets() -> impl Iterator<Item = f64> {
+    prometheus_client::metrics::histogram::exponential_buckets(50e-6, 2.0, 16)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Kind {
+    pub(crate) kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Part {
+    part: &'static str,
+}
+
+/// What is counted and timed.
 pub struct Metrics {
     registry: Registry,
-    /// Connections that were accepted.
     pub(crate) connections: Counter,
+    pub(crate) changes: Family<Outcome, Counter>,
+    pub(crate) change_duration: Histogram,
+    pub(crate) appended_events: Counter,
+    pub(crate) reads: Family<Kind, Counter>,
+    pub(crate) read_events: Counter,
+    pub(crate) delivered_events: Counter,
+    frontier: Gauge,
+    subscriptions: Gauge,
+    subscription_lag: Gauge,
+    disk: Family<Part, Gauge>,
+    segments: Gauge,
+    runs: Gauge,
+    resident: Gauge,
+    files: Gauge,
+    /// How far each subscription to the log has delivered.
+    places: Mutex<HashMap<u64, Arc<AtomicU64>>>,
+    next_place: AtomicU64,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("quipu");
-        let connections = Counter::default();
-        registry.register("connections", "Connections accepted", connections.clone());
-        Self { registry, connections }
+        let own = Self {
+            registry: Registry::with_prefix("quipu"),
+            connections: Counter::default(),
+            changes: Family::default(),
+            change_duration: Histogram::new(buckets()),
+            appended_events: Counter::default(),
+            reads: Family::default(),
+            read_events: Counter::default(),
+            delivered_events: Counter::default(),
+            frontier: Gauge::default(),
+            subscriptions: Gauge::default(),
+            subscription_lag: Gauge::default(),
+            disk: Family::default(),
+            segments: Gauge::default(),
+            runs: Gauge::default(),
+            resident: Gauge::default(),
+            files: Gauge::default(),
+            places: Mutex::default(),
+            next_place: AtomicU64::new(0),
+        };
+        own.registered()
     }
 
-    /// All metrics in the text format of OpenMetrics 1.0.
-    pub fn text(&self) -> String {
+    fn registered(mut self) -> Self {
+        let to = &mut self.registry;
+        to.register("connections", "Connections accepted", self.connections.clone());
+        to.register(
+            "changes",
+            "Appends, deletes and changes of metadata, by what became of them",
+            self.changes.clone(),
+        );
+        to.register_with_unit(
+            "change_duration",
+            "Time from taking a change to its answer, waiting and syncing included",
+            Unit::Seconds,
+            self.change_duration.clone(),
+        );
+        to.register("appended_events", "Events appended", self.appended_events.clone());
+        to.register("reads", "Reads begun, by kind", self.reads.clone());
+        to.register("read_events", "Events that reads gave", self.read_events.clone());
+        to.register(
+            "delivered_events",
+            "Events that subscriptions gave",
+            self.delivered_events.clone(),
+        );
+        to.register("frontier", "The last position that readers see", self.frontier.clone());
+        to.register("subscriptions", "Subscriptions that are open", self.subscriptions.clone());
+        to.register(
+            "subscription_lag",
+            "Positions between the frontier and the slowest subscription to the log",
+            self.subscription_lag.clone(),
+        );
+        to.register_with_unit(
+            "disk",
+            "What the store takes of the disk, by part",
+            Unit::Bytes,
+            self.disk.clone(),
+        );
+        to.register("segments", "Segments of the log", self.segments.clone());
+        to.register("index_runs", "Runs of the index", self.runs.clone());
+        to.register_with_unit(
+            "resident_memory",
+            "Memory of the process that is in use, files mapped into it included",
+            Unit::Bytes,
+            self.resident.clone(),
+        );
+        to.register("open_files", "File descriptors that are open", self.files.clone());
+        self
+    }
+
+    /// All metrics in the text format of OpenMetrics 1.0, with what the store is like right now.
+    pub(crate) fn text(&self, frontier: u64, engine: Option<&Engine>) -> String {
+        self.frontier.set(signed(frontier));
+        self.look_at_subscriptions(frontier);
+        if let Some(Ok(stats)) = engine.map(Engine::stats) {
+            let parts = [
+                ("log", stats.log_size),
+                ("index", stats.index_size),
+                ("spare", stats.spare_size),
+                ("beside", stats.beside_size),
+                ("torn", stats.torn_size),
+            ];
+            for (part, size) in parts {
+                self.disk.get_or_create(&Part { part }).set(signed(size));
+            }
+            self.segments.set(signed(stats.segment_count));
+            self.runs.set(signed(stats.run_count));
+        }
+        let (resident, files) = process::usage();
+        self.resident.set(signed(resident));
+        self.files.set(signed(files));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a text does not fail");
         text
+    }
+
+    fn look_at_subscriptions(&self, frontier: u64) {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let slowest = places.values().map(|place| place.load(Ordering::Relaxed)).min();
+        let lag = slowest.map_or(0, |slowest| frontier.saturating_sub(slowest));
+        self.subscription_lag.set(signed(lag));
+    }
+
+    /// A subscription was opened; it is closed when the answer is dropped.
+    pub(crate) fn open_subscription(self: &Arc<Self>, place: Option<u64>) -> OpenSubscription {
+        self.subscriptions.inc();
+        let number = self.next_place.fetch_add(1, Ordering::Relaxed);
+        let place = place.map(|place| Arc::new(AtomicU64::new(place)));
+        if let Some(place) = &place {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.insert(number, Arc::clone(place));
+        }
+        OpenSubscription { metrics: Arc::clone(self), number, place }
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A subscription that counts as open.
+#[derive(Debug)]
+pub(crate) struct OpenSubscription {
+    metrics: Arc<Metrics>,
+    number: u64,
+    /// Of a subscription to the log, how far it has delivered.
+    place: Option<Arc<AtomicU64>>,
+}
+
+impl OpenSubscription {
+    /// Notes how far it has delivered.
+    pub(crate) fn reach(&self, position: u64) {
+        if let Some(place) = &self.place {
+            place.store(position, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for OpenSubscription {
+    fn drop(&mut self) {
+        self.metrics.subscriptions.dec();
+        let mut places = self.metrics.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.remove(&self.number);
     }
 }

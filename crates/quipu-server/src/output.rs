@@ -49,7 +49,7 @@ impl From<io::Error> for OutputError {
 }
 
 /// One named value of an answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fact {
     pub(crate) key: &'static str,
     pub(crate) value: Value,

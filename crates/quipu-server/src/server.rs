@@ -53,7 +53,6 @@ impl Server {
             router,
             tls: tls.map(TlsAcceptor::from),
             slots: Arc::new(Semaphore::new(service.limits().connection_count_max)),
-            connections: connection_builder(service.limits()),
             service: service.clone(),
         };
         let accepting = tokio::spawn(acceptor.run());
@@ -79,7 +78,6 @@ struct Acceptor {
     router: Router,
     tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
-    connections: auto::Builder<TokioExecutor>,
     service: Service,
 }
 
@@ -119,7 +117,7 @@ impl Acceptor {
 
     fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
         let service = TowerToHyperService::new(self.router.clone());
-        let connections = self.connections.clone();
+        let connections = connection_builder(&self.service.limits());
         let watcher = graceful.watcher();
         let tls = self.tls.clone();
         let handshake = self.service.limits().handshake_timeout;

@@ -1,13 +1,14 @@
 //! What every handler shares: the store, the limits, the metrics, and the wish to stop.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use quipu_core::EventStore;
+use quipu_core::{EventStore, Rights};
+use quipu_engine::Engine;
 use tokio::sync::watch;
 
 use crate::config::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metered, Metrics};
 
 /// A store that is being served.
 ///
@@ -22,14 +23,17 @@ struct Inner {
     store: Arc<dyn EventStore>,
     /// With system rights: for those who may write what is reserved.
     system: Arc<dyn EventStore>,
-    limits: Limits,
-    metrics: Metrics,
+    /// Where the store is the embedded one: for what only it can do.
+    engine: Option<Engine>,
+    /// Replaced as a whole when the configuration is read again.
+    limits: RwLock<Arc<Limits>>,
+    metrics: Arc<Metrics>,
     stopping: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("limits", &self.inner.limits).finish_non_exhaustive()
+        f.debug_struct("Service").field("limits", &self.limits()).finish_non_exhaustive()
     }
 }
 
@@ -37,9 +41,32 @@ impl Service {
     /// A service over two handles to one log: one with an application's rights, one with the
     /// system's.
     pub fn new(store: Arc<dyn EventStore>, system: Arc<dyn EventStore>, limits: Limits) -> Self {
-        let stopping = watch::Sender::new(false);
-        let metrics = Metrics::new();
-        Self { inner: Arc::new(Inner { store, system, limits, metrics, stopping }) }
+        Self::with(store, system, None, limits)
+    }
+
+    /// A service over the embedded store.
+    pub fn of_engine(engine: &Engine, limits: Limits) -> Self {
+        let store = Arc::new(engine.with_rights(Rights::Application));
+        let system = Arc::new(engine.with_rights(Rights::System));
+        Self::with(store, system, Some(engine.clone()), limits)
+    }
+
+    fn with(
+        store: Arc<dyn EventStore>,
+        system: Arc<dyn EventStore>,
+        engine: Option<Engine>,
+        limits: Limits,
+    ) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let inner = Inner {
+            store: Arc::new(Metered::new(store, &metrics)),
+            system: Arc::new(Metered::new(system, &metrics)),
+            engine,
+            limits: RwLock::new(Arc::new(limits)),
+            metrics,
+            stopping: watch::Sender::new(false),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The store as applications see it. Handlers take it from
@@ -48,18 +75,35 @@ impl Service {
         &self.inner.store
     }
 
+    /// The store as an application in this process may use it, with nobody to ask.
+    pub fn application(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.inner.store)
+    }
+
     /// The store for those who may write what is reserved.
     pub(crate) fn system(&self) -> &Arc<dyn EventStore> {
         &self.inner.system
     }
 
+    /// The embedded store, where it is one.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.inner.engine.as_ref()
+    }
+
     /// What one request may be and do at most.
-    pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+    pub fn limits(&self) -> Arc<Limits> {
+        let limits = self.inner.limits.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&limits)
+    }
+
+    /// Sets other limits. They hold for requests and connections that begin from now on, but for
+    /// the number of connections, which is set when the server starts.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.inner.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
     }
 
     /// What is counted and timed.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
     }
 

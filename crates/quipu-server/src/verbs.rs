@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod parked;
@@ -13,6 +14,7 @@ pub(crate) mod rebuild_index;
 pub(crate) mod restore;
 pub(crate) mod scavenge;
 pub(crate) mod schemas;
+pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod streams;
@@ -30,6 +32,8 @@ use crate::output::Output;
 pub(crate) struct Context {
     /// The directory that holds the log.
     pub(crate) data: PathBuf,
+    /// The same, if somebody named it.
+    pub(crate) given_data: Option<PathBuf>,
     /// Where the answer goes.
     pub(crate) output: Output,
 }

@@ -40,6 +40,7 @@ const fn needs(operation: &'static str, action: Action) -> Permission {
 /// Every operation of the server.
 pub const PERMISSIONS: &[Permission] = &[
     needs("GET /", Action::Public),
+    needs("GET /page.js", Action::Public),
     needs("GET /health/live", Action::Public),
     needs("GET /health/ready", Action::Public),
     needs("GET /metrics", Action::Operate),

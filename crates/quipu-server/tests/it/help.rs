@@ -17,6 +17,8 @@ const VERBS: &[&str] = &[
     "stream",
     "backup",
     "restore",
+    "serve",
+    "config",
     "bench",
     "completions",
 ];

@@ -1,0 +1,217 @@
+//! `quipu serve`: serves the store to other processes until it is told to stop.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use futures_lite::future::block_on;
+use quipu_core::{EventStore, MemoryStore, Rights};
+use quipu_engine::{Engine, Recovery};
+use quipu_server::config::{Config, LogFormat, LogLevel, Settings};
+use quipu_server::server::Server;
+use quipu_server::service::Service;
+use quipu_server::shop::LivingShop;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+
+use super::{Answer, Context};
+use crate::cli::ServeArgs;
+use crate::open;
+use crate::output::{Fact, Value, fact};
+
+pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> anyhow::Result<Answer> {
+    let config = load(&args.settings, args.config.as_deref(), context)?;
+    start_log(&config);
+    let served = Served::open(args, &config, context)?;
+    // Reads run where they are asked for, and may wait for the disk: the more threads, the less
+    // one of them keeps others waiting.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((2 * cores).max(4))
+        .thread_name("quipu-serve")
+        .enable_all()
+        .build()
+        .context("could not start the server's threads")?;
+    let answer = runtime.block_on(serve(args, config, &served, context));
+    // Whatever still runs belongs to connections that were cut off.
+    runtime.shutdown_background();
+    served.close()?;
+    answer
+}
+
+/// The configuration of a server, from the command line and a file.
+pub(crate) fn load(
+    settings: &Settings,
+    file: Option<&Path>,
+    context: &Context,
+) -> anyhow::Result<Config> {
+    let data = context.given_data.clone();
+    Ok(Config::load(&Settings { data, ..settings.clone() }, file)?)
+}
+
+/// The store, and what is to be done with it at the end.
+struct Served {
+    service: Service,
+    engine: Option<Engine>,
+    shop: bool,
+    facts: Vec<Fact>,
+    /// Removed when the server has ended.
+    _scratch: Option<tempfile::TempDir>,
+}
+
+impl Served {
+    fn open(args: &ServeArgs, config: &Config, context: &Context) -> anyhow::Result<Self> {
+        if args.memory {
+            let store = MemoryStore::new();
+            let system = Arc::new(store.system());
+            let service = Service::new(Arc::new(store), system, config.limits());
+            let facts = vec![fact("log", Value::Text("in memory, gone at the end".to_owned()))];
+            return Ok(Self { service, engine: None, shop: args.sample, facts, _scratch: None });
+        }
+        let scratch = if args.sample { Some(tempfile::tempdir()?) } else { None };
+        let data = config.settings().data.as_deref().unwrap_or(&context.data);
+        let directory = scratch.as_ref().map_or(data, tempfile::TempDir::path);
+        let engine = open::for_writing_or_new(directory, Rights::Application)?;
+        let facts = facts_of(&engine, directory)?;
+        let service = Service::of_engine(&engine, config.limits());
+        Ok(Self { service, engine: Some(engine), shop: args.sample, facts, _scratch: scratch })
+    }
+
+    fn close(self) -> anyhow::Result<()> {
+        drop(self.service);
+        if let Some(engine) = self.engine {
+            engine.close().context("the store could not be closed in order; nothing is lost")?;
+        }
+        Ok(())
+    }
+}
+
+fn facts_of(engine: &Engine, directory: &Path) -> anyhow::Result<Vec<Fact>> {
+    let identity = engine.identity();
+    let frontier = block_on(engine.frontier())?;
+    let Recovery { indexed_count, torn_size, lost_run_count, .. } = *engine.recovery();
+    let mut facts = vec![
+        fact("data", Value::Text(directory.display().to_string())),
+        fact("log", Value::Text(identity.name)),
+        fact("last", Value::Place(frontier.get())),
+        fact("indexed_again", Value::Count(indexed_count)),
+    ];
+    if torn_size > 0 {
+        facts.push(fact("torn_bytes_kept_aside", Value::Size(torn_size)));
+    }
+    if lost_run_count > 0 {
+        facts.push(fact("runs_to_build_again", Value::Count(lost_run_count)));
+    }
+    Ok(facts)
+}
+
+async fn serve(
+    args: &ServeArgs,
+    config: Config,
+    served: &Served,
+    context: &mut Context,
+) -> anyhow::Result<Answer> {
+    // Before anything is told: who reads the address may send a signal at once.
+    let mut signals = Signals::new().context("could not watch for signals")?;
+    let address = config.listen();
+    let server = Server::start(served.service.clone(), address, None)
+        .await
+        .with_context(|| format!("could not listen on {address}"))?;
+    let url = format!("http://{}", server.address());
+    if args.print_address {
+        context.output.text(&url)?;
+    } else {
+        let mut facts = served.facts.clone();
+        facts.push(fact("url", Value::Text(url)));
+        context.output.facts(&facts)?;
+    }
+    context.output.flush()?;
+    let shop = served.shop.then(|| tokio::spawn(keep_shop(served.service.clone())));
+    let mut config = config;
+    loop {
+        match signals.next().await {
+            Wish::Stop => break,
+            Wish::Reload => match load(&args.settings, args.config.as_deref(), context) {
+                Ok(newer) => {
+                    served.service.set_limits(newer.limits());
+                    config = newer;
+                    tracing::info!("read the configuration again");
+                }
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "kept the configuration");
+                }
+            },
+        }
+    }
+    tracing::info!(drain = ?config.limits().drain_timeout, "stopping");
+    if let Some(shop) = shop {
+        shop.abort();
+    }
+    tokio::select! {
+        () = server.stop() => Ok(Answer::Yes),
+        () = signals.stop_again() => bail!("stopped at once: requests under way were cut off"),
+    }
+}
+
+async fn keep_shop(service: Service) {
+    let lived = match LivingShop::open(service.application()).await {
+        Ok(shop) => shop.live().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = lived {
+        tracing::error!(%error, "the sample shop is closed");
+    }
+}
+
+fn start_log(config: &Config) {
+    let settings = config.settings();
+    let level = match settings.log_level.unwrap_or_default() {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(level)
+        .with_ansi(io::stderr().is_terminal());
+    match settings.log_format.unwrap_or_default() {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// What a signal asks for.
+enum Wish {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => Wish::Reload,
+        }
+    }
+
+    async fn stop_again(&mut self) {
+        while !matches!(self.next().await, Wish::Stop) {}
+    }
+}
