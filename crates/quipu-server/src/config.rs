@@ -102,7 +102,13 @@ pub struct Settings {
     #[arg(long, value_name = "ADDRESS")]
     pub dangerously_allow_plaintext_on: Option<SocketAddr>,
     /// How to write the log to standard error. [default: text]
-    #[arg(long, value_name = "FORMAT", value_enum, env = "QUIPU_LOG_FORMAT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        env = "QUIPU_LOG_FORMAT",
+        hide_env_values = true
+    )]
     pub log_format: Option<LogFormat>,
     /// How much to log. [default: info]
     #[arg(long, value_name = "LEVEL", value_enum, env = "QUIPU_LOG_LEVEL", hide_env_values = true)]
@@ -120,7 +126,12 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", env = "QUIPU_IN_FLIGHT_MAX", hide_env_values = true)]
     pub in_flight_max: Option<u32>,
     /// The most subscriptions at once of one principal. [default: 1000]
-    #[arg(long, value_name = "COUNT", env = "QUIPU_SUBSCRIPTION_COUNT_MAX", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "QUIPU_SUBSCRIPTION_COUNT_MAX",
+        hide_env_values = true
+    )]
     pub subscription_count_max: Option<usize>,
     /// Seconds that requests under way may take to end once the server stops. [default: 10]
     #[arg(long, value_name = "SECONDS", env = "QUIPU_DRAIN_SECONDS", hide_env_values = true)]
@@ -330,7 +341,10 @@ mod tests {
         let of = |name: &str| listed.iter().find(|(own, ..)| own == name).unwrap();
         assert_eq!(of("in_flight_max").2, Source::Command);
         assert_eq!(of("listen").2, Source::File);
-        assert_eq!((of("page_size_max").1.as_str(), of("page_size_max").2), ("4194304", Source::Default));
+        assert_eq!(
+            (of("page_size_max").1.as_str(), of("page_size_max").2),
+            ("4194304", Source::Default)
+        );
         assert!(listed.iter().all(|(name, ..)| name != "tls_cert"));
     }
 

@@ -44,6 +44,7 @@ struct Part {
 pub struct Metrics {
     registry: Registry,
     pub(crate) connections: Counter,
+    reloads: Family<Outcome, Counter>,
     pub(crate) changes: Family<Outcome, Counter>,
     pub(crate) change_duration: Histogram,
     pub(crate) appended_events: Counter,
@@ -74,6 +75,7 @@ impl Metrics {
         let own = Self {
             registry: Registry::with_prefix("quipu"),
             connections: Counter::default(),
+            reloads: Family::default(),
             changes: Family::default(),
             change_duration: Histogram::new(buckets()),
             appended_events: Counter::default(),
@@ -97,6 +99,11 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let to = &mut self.registry;
         to.register("connections", "Connections accepted", self.connections.clone());
+        to.register(
+            "reloads",
+            "Times the configuration was read again, by whether it was taken",
+            self.reloads.clone(),
+        );
         to.register(
             "changes",
             "Appends, deletes and changes of metadata, by what became of them",
@@ -165,6 +172,12 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a text does not fail");
         text
+    }
+
+    /// The configuration was read again; `taken` says whether it is used now.
+    pub fn count_reload(&self, taken: bool) {
+        let outcome = if taken { "done" } else { "failed" };
+        self.reloads.get_or_create(&Outcome { outcome }).inc();
     }
 
     fn look_at_subscriptions(&self, frontier: u64) {

@@ -23,7 +23,11 @@ pub(crate) fn run(args: &ConfigArgs, context: &mut Context) -> anyhow::Result<An
                 fact("from", Value::Text(source.as_str().to_owned())),
             ])?;
         } else {
-            table.push(vec![plain(&name).into_owned(), plain(&value).into_owned(), source.as_str().to_owned()]);
+            table.push(vec![
+                plain(&name).into_owned(),
+                plain(&value).into_owned(),
+                source.as_str().to_owned(),
+            ]);
         }
     }
     output.table(&mut table)?;

@@ -132,16 +132,20 @@ async fn serve(
     loop {
         match signals.next().await {
             Wish::Stop => break,
-            Wish::Reload => match load(&args.settings, args.config.as_deref(), context) {
-                Ok(newer) => {
-                    served.service.set_limits(newer.limits());
-                    config = newer;
-                    tracing::info!("read the configuration again");
+            Wish::Reload => {
+                let newer = load(&args.settings, args.config.as_deref(), context);
+                served.service.metrics().count_reload(newer.is_ok());
+                match newer {
+                    Ok(newer) => {
+                        served.service.set_limits(newer.limits());
+                        config = newer;
+                        tracing::info!("read the configuration again");
+                    }
+                    Err(error) => {
+                        tracing::error!(error = format!("{error:#}"), "kept the configuration");
+                    }
                 }
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "kept the configuration");
-                }
-            },
+            }
         }
     }
     tracing::info!(drain = ?config.limits().drain_timeout, "stopping");

@@ -25,6 +25,7 @@ mod read;
 mod real_logs;
 mod sample;
 mod schemas;
+mod serve;
 mod stats;
 mod stream;
 mod tail;
