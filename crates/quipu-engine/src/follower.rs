@@ -27,6 +27,7 @@ use crate::manifest::{Found, ManifestFile};
 use crate::recovery::Access;
 use crate::segment::{Segment, is_zero};
 use crate::walk::{Batch, Place};
+use crate::watermark::Touched;
 use crate::writer::Tip;
 
 /// How often a thread looks for what is new.
@@ -78,7 +79,7 @@ impl Follower {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let walked = state.walk_to(log, mark);
         // Whatever was reached is whole, even where the walk stopped early.
-        log.watermark.raise(state.place.position - 1);
+        log.watermark.raise(state.place.position - 1, Touched::Any);
         walked?;
         state.relieve(log)
     }
@@ -128,7 +129,7 @@ impl State {
             if is_last {
                 return Ok(());
             }
-            log.watermark.raise(self.place.position - 1);
+            log.watermark.raise(self.place.position - 1, Touched::Any);
             // On a long way, too, memory stays bounded.
             self.relieve(log)?;
             self.enter_next(log)?;

@@ -26,6 +26,7 @@ use crate::progress::Progress;
 use crate::recovery::{self, Access};
 use crate::segment::Segment;
 use crate::space::Space;
+use crate::watermark::Touched;
 use crate::writer::{Tip, Writer};
 
 /// A store that was opened.
@@ -251,7 +252,7 @@ fn open_log(
     };
     let mut log =
         Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
-    log.watermark.raise(last);
+    log.watermark.raise(last, Touched::Any);
     let indexed_count = index_rest(&log, last, access, progress)?;
     let recovery =
         Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };

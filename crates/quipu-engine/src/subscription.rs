@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use event_listener::EventListener;
 use quipu_core::{
     BoxFuture, Delivery, Direction, Position, Query, Revision, StreamName, StreamState, Subscribe,
     SubscribeError, SubscribeFrom, Subscription,
 };
 
 use crate::error::DiskError;
+use crate::index::Key;
 use crate::log::Log;
 use crate::lookup;
 use crate::reader::{Picked, StreamRange, read_stretch, retention_of};
@@ -27,12 +29,15 @@ pub(crate) struct LogSubscription {
     place: Place,
     /// Whether the end was reached, and not lost since.
     is_caught_up: bool,
+    /// Up to here it waited for events, and so did not fall behind.
+    waited_until: u64,
 }
 
 #[derive(Debug)]
 enum Place {
     Stream {
         stream: StreamName,
+        key: Key,
         /// The first revision that was not delivered.
         next: Revision,
         /// The stream was looked at up to here.
@@ -61,7 +66,8 @@ impl LogSubscription {
                         facts.map_err(storage)?.last.map_or(Revision::FIRST, Revision::next)
                     }
                 };
-                Place::Stream { stream, next, looked_at: 0 }
+                let key = log.hasher.stream(stream.as_str());
+                Place::Stream { stream, key, next, looked_at: 0 }
             }
             Subscribe::All { query, from } => {
                 let after = match from {
@@ -76,13 +82,13 @@ impl LogSubscription {
                 Place::All { query, next: after + 1, has_skipped: false, picked: None }
             }
         };
-        Ok(Self { log, place, is_caught_up: false })
+        Ok(Self { log, place, is_caught_up: false, waited_until: 0 })
     }
 
     /// What is to be delivered at once; nothing where the subscription has to wait.
     fn pull(&mut self) -> Result<Option<Delivery>, SubscribeError> {
         let upto = self.log.frontier();
-        if self.is_caught_up && self.place.is_behind(upto) {
+        if self.is_caught_up && self.is_behind(upto)? {
             self.is_caught_up = false;
             return Ok(Some(Delivery::FellBehind));
         }
@@ -93,6 +99,25 @@ impl LogSubscription {
         }
         Ok(delivery)
     }
+
+    /// Whether there is something to deliver that came long ago.
+    fn is_behind(&self, upto: u64) -> Result<bool, SubscribeError> {
+        match &self.place {
+            Place::Stream { key, looked_at, .. } => {
+                let is_old = (*looked_at).max(self.waited_until) + BEHIND_COUNT < upto;
+                Ok(is_old && has_new(&self.log, upto, *key, *looked_at)?)
+            }
+            Place::All { next, .. } => Ok(next + BEHIND_COUNT < upto),
+        }
+    }
+
+    fn listen(&self) -> EventListener {
+        match &self.place {
+            // A follower may not know which streams got events, and is not asked by many.
+            Place::Stream { key, .. } => self.log.watermark.listen_to(*key),
+            Place::All { .. } => self.log.watermark.listen(),
+        }
+    }
 }
 
 impl Subscription for LogSubscription {
@@ -100,7 +125,7 @@ impl Subscription for LogSubscription {
         Box::pin(async move {
             loop {
                 // Listen before looking: an append in between is not missed.
-                let moved = self.log.watermark.listen();
+                let moved = self.listen();
                 if let Some(delivery) = self.pull()? {
                     return Ok(delivery);
                 }
@@ -108,22 +133,20 @@ impl Subscription for LogSubscription {
                     return Err(SubscribeError::Closed);
                 }
                 moved.await;
+                self.waited_until = self.log.watermark.get();
             }
         })
     }
 }
 
 impl Place {
-    fn is_behind(&self, upto: u64) -> bool {
-        match self {
-            Self::Stream { looked_at, .. } => looked_at + BEHIND_COUNT < upto,
-            Self::All { next, .. } => next + BEHIND_COUNT < upto,
-        }
-    }
-
     fn pull(&mut self, log: &Arc<Log>, upto: u64) -> Result<Option<Delivery>, SubscribeError> {
         match self {
-            Self::Stream { stream, next, looked_at } => {
+            Self::Stream { stream, key, next, looked_at } => {
+                if *looked_at > 0 && !has_new(log, upto, *key, *looked_at)? {
+                    *looked_at = upto;
+                    return Ok(None);
+                }
                 pull_stream(log, upto, stream, next, looked_at)
             }
             Self::All { query, next, has_skipped, .. } if query.is_all() => {
@@ -136,6 +159,14 @@ impl Place {
     }
 }
 
+/// Whether a stream's own key has events after a position. If not, there is no need to look at its
+/// records: metadata may have changed what it shows, but only ever to show less.
+fn has_new(log: &Log, upto: u64, key: Key, after: u64) -> Result<bool, SubscribeError> {
+    let reader = log.index_reader(upto);
+    let next = reader.cursor(key, after + 1, Direction::Forward).next();
+    Ok(next.map_err(|error| storage(error.into()))?.is_some())
+}
+
 fn pull_stream(
     log: &Arc<Log>,
     upto: u64,
@@ -143,20 +174,7 @@ fn pull_stream(
     next: &mut Revision,
     looked_at: &mut u64,
 ) -> Result<Option<Delivery>, SubscribeError> {
-    // Nothing new under the stream's own hash: no need to look at its records. Metadata may have
-    // changed what it shows, but only ever to show less.
     let reader = log.index_reader(upto);
-    let key = log.hasher.stream(stream.as_str());
-    let is_new = *looked_at == 0
-        || reader
-            .cursor(key, *looked_at + 1, Direction::Forward)
-            .next()
-            .map_err(|error| storage(error.into()))?
-            .is_some();
-    if !is_new {
-        *looked_at = upto;
-        return Ok(None);
-    }
     let facts = lookup::facts(&**log, &reader, log.hasher, stream).map_err(storage)?;
     let last = match facts.state() {
         StreamState::Absent | StreamState::Deleted { .. } => None,

@@ -36,6 +36,7 @@ use crate::recovery::floor_at;
 use crate::segment::Segment;
 use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
+use crate::watermark::Touched;
 
 use facts::FactsCache;
 pub(crate) use prepared::Prepared;
@@ -340,7 +341,7 @@ impl Writer {
         }
         let position = sealed.next.position - 1;
         self.write_watermark(segment.number(), sealed.next.offset, position);
-        self.log.watermark.raise(position);
+        self.log.watermark.raise(position, Touched::Streams(sealed.touched()));
     }
 
     fn write_watermark(&self, segment: u64, offset: u64, position: u64) {

@@ -27,6 +27,8 @@ pub(crate) struct Stage {
     buffer: Vec<u8>,
     /// Where each record begins in the buffer.
     starts: Vec<u32>,
+    /// The streams that records are in, without repetitions in a row.
+    touched: Vec<Key>,
     /// What of it the index does not have yet.
     entries: Entries,
 }
@@ -36,6 +38,7 @@ pub(crate) struct Stage {
 pub(crate) struct Sealed {
     buffer: Vec<u8>,
     starts: Vec<u32>,
+    touched: Vec<Key>,
     from: usize,
     /// Where the batch after this one is.
     pub(crate) next: Place,
@@ -45,6 +48,11 @@ impl Sealed {
     /// The bytes to write, the segment's head included where it is new.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer[self.from..]
+    }
+
+    /// The keys of the streams that got events.
+    pub(crate) fn touched(&self) -> &[Key] {
+        &self.touched
     }
 
     /// Where each record begins in the segment, given where the batch does.
@@ -75,6 +83,7 @@ impl Stage {
     pub(crate) fn seal(&mut self, head: &[u8], seed: u32, place: Place, now: i64) -> Sealed {
         let mut buffer = std::mem::take(&mut self.buffer);
         let starts = std::mem::take(&mut self.starts);
+        let touched = std::mem::take(&mut self.touched);
         let body = &buffer[LEAD_SIZE..];
         let header = BatchHeader {
             body_size: u32::try_from(body.len()).expect("batches are under 4 GiB"),
@@ -96,15 +105,17 @@ impl Stage {
             previous_crc: crc,
             position: place.position + u64::from(header.count),
         };
-        Sealed { buffer, starts, from, next }
+        Sealed { buffer, starts, touched, from, next }
     }
 
     /// Takes the buffers of a written batch back.
     pub(crate) fn clear(&mut self, sealed: Sealed) {
-        let Sealed { mut buffer, mut starts, .. } = sealed;
+        let Sealed { mut buffer, mut starts, mut touched, .. } = sealed;
         buffer.clear();
         buffer.shrink_to(BUFFER_SIZE_MAX);
         starts.clear();
+        touched.clear();
+        self.touched = touched;
         self.buffer = buffer;
         self.starts = starts;
     }
@@ -189,6 +200,10 @@ impl Writer {
         stage.starts.push(u32::try_from(start).expect("batches are under 4 GiB"));
         stage.buffer.extend_from_slice(bytes);
         record::place(&mut stage.buffer[start..], seed, place);
+        // The key of an event's stream is the first one.
+        if let Some(stream) = keys.first().filter(|stream| stage.touched.last() != Some(stream)) {
+            stage.touched.push(*stream);
+        }
         let stream_names = self.log.hasher.stream_names();
         stage.entries.push(|all| {
             all.extend_from_slice(keys);

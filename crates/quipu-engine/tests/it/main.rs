@@ -13,3 +13,4 @@ mod sample;
 mod scavenge;
 mod sim;
 mod verify;
+mod waiting;
