@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, DEFAULT_DATA, Verb};
+use open::Target;
 use output::Output;
 use verbs::{Answer, Context};
 
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
         Err(usage) => return output::print_usage(&usage),
     };
     let data = cli.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
-    let mut context = Context { data, given_data: cli.data, output: Output::new(cli.format) };
+    let target = Target { data };
+    let output = Output::new(cli.format);
+    let mut context = Context { target, given_data: cli.data, output };
     let answer = run(&cli.verb, &mut context).and_then(|answer| {
         context.output.flush()?;
         Ok(answer)

@@ -1,11 +1,61 @@
 //! Opening the data directory: for reading beside whoever writes, or for writing alone.
 
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
-use quipu_core::Rights;
+use quipu_core::{EventStore, Rights, StorageError};
 use quipu_engine::{Engine, OpenError, OpenOptions, Recovery};
 
 use crate::output::note;
+
+/// A store that a verb works on. Cloning gives another handle to it.
+#[derive(Clone)]
+pub(crate) struct Store(Engine);
+
+impl Store {
+    /// Ends the work on it in order.
+    pub(crate) fn close(self) -> Result<(), StorageError> {
+        self.0.close()
+    }
+
+    /// Whether appends that are begun in an order are made in it, although none waits for the one
+    /// before.
+    pub(crate) fn keeps_order(&self) -> bool {
+        true
+    }
+}
+
+impl Deref for Store {
+    type Target = dyn EventStore;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// Where a verb finds its store.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// The directory that holds the log.
+    pub(crate) data: PathBuf,
+}
+
+impl Target {
+    /// The store, to read from it.
+    pub(crate) fn for_reading(&self) -> anyhow::Result<Store> {
+        Ok(Store(for_reading(&self.data)?))
+    }
+
+    /// The store, to change it; it must exist.
+    pub(crate) fn for_writing(&self) -> anyhow::Result<Store> {
+        Ok(Store(for_writing(&self.data)?))
+    }
+
+    /// As [`for_writing`](Self::for_writing), and makes the store where it is missing.
+    pub(crate) fn for_writing_or_new(&self, rights: Rights) -> anyhow::Result<Store> {
+        Ok(Store(for_writing_or_new(&self.data, rights)?))
+    }
+}
 
 /// Opens the store for reading. Works beside a process that writes to it.
 pub(crate) fn for_reading(directory: &Path) -> Result<Engine, OpenError> {

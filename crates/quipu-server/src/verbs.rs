@@ -25,14 +25,15 @@ use std::path::PathBuf;
 
 use quipu_core::EventRef;
 
+use crate::open::Target;
 use crate::output::Output;
 
 /// What every verb works with.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The directory that holds the log.
-    pub(crate) data: PathBuf,
-    /// The same, if somebody named it.
+    /// Where the store is.
+    pub(crate) target: Target,
+    /// The directory that holds the log, if somebody named it.
     pub(crate) given_data: Option<PathBuf>,
     /// Where the answer goes.
     pub(crate) output: Output,

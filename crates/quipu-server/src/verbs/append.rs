@@ -6,14 +6,11 @@ use std::{fs, io};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_lite::future::block_on;
-use quipu_core::{
-    Append, ContentType, EventId, EventStore, NewEvent, Position, Query, Rights, limits,
-};
+use quipu_core::{Append, ContentType, EventId, NewEvent, Position, Query, Rights, limits};
 use serde::de::IgnoredAny;
 
 use super::{Answer, Context};
 use crate::cli::AppendArgs;
-use crate::open;
 use crate::output::{Value, fact};
 
 pub(crate) fn run(args: &AppendArgs, context: &mut Context) -> anyhow::Result<Answer> {
@@ -33,8 +30,8 @@ pub(crate) fn run(args: &AppendArgs, context: &mut Context) -> anyhow::Result<An
         let query = Query { items: args.fail_if.clone() };
         append = append.fail_if(query, args.after.map(Position::new));
     }
-    let engine = open::for_writing_or_new(&context.data, Rights::Application)?;
-    let appended = block_on(engine.append(append)).context("nothing was appended")?;
+    let store = context.target.for_writing_or_new(Rights::Application)?;
+    let appended = block_on(store.append(append)).context("nothing was appended")?;
     let Some(place) = appended.streams.first() else {
         bail!("the store answered an append of one event with none");
     };
@@ -45,7 +42,7 @@ pub(crate) fn run(args: &AppendArgs, context: &mut Context) -> anyhow::Result<An
         fact("id", Value::Text(id.to_string())),
         fact("already_there", Value::Flag(appended.replayed)),
     ])?;
-    engine.close()?;
+    store.close()?;
     Ok(Answer::Yes)
 }
 

@@ -6,7 +6,7 @@ use crate::open;
 use crate::output::{Bar, Value, fact};
 
 pub(crate) fn run(args: &BackupArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
+    let engine = open::for_reading(&context.target.data)?;
     let bar = Bar::new();
     let backed_up = engine.backup(&args.dest, &mut |progress| bar.show(progress))?;
     drop(bar);

@@ -38,7 +38,7 @@ const WIDTHS: &[usize] = &[26, 10, 10, 9, 9];
 
 pub(crate) fn run(args: &BenchArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let interrupt = Interrupt::on_signal().context("could not watch for signals")?;
-    let parent = existing_ancestor(&context.data);
+    let parent = existing_ancestor(&context.target.data);
     let directory = tempfile::Builder::new()
         .prefix("quipu-bench-")
         .tempdir_in(parent)

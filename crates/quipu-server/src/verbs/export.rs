@@ -8,20 +8,20 @@ use anyhow::{Context as _, anyhow};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_lite::future::block_on;
-use quipu_core::{Direction, EventBatch, EventRef, EventStore, LogRead, Position, ReadAll};
+use quipu_core::{Direction, EventBatch, EventRef, LogRead, Position, ReadAll};
 use tempfile::NamedTempFile;
 
 use super::{Answer, Context, is_reserved, read};
 use crate::cli::ExportArgs;
+use crate::line;
 use crate::output::{Bar, Value, fact};
-use crate::{line, open};
 
 /// zstd's own default: a fair bargain of time and size.
 const ZSTD_LEVEL: i32 = 3;
 
 pub(crate) fn run(args: &ExportArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
-    let LogRead { frontier, batches } = block_on(engine.read_all(ReadAll {
+    let store = context.target.for_reading()?;
+    let LogRead { frontier, batches } = block_on(store.read_all(ReadAll {
         query: args.queries.query(),
         from: args.from.map(Position::new),
         direction: Direction::Forward,

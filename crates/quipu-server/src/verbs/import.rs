@@ -15,12 +15,10 @@ mod batch;
 mod derive_id;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use futures_lite::future::block_on;
 use quipu_core::{AppendError, EventStore, NewEvent, Position, Query, ReadAll, Rights, StreamName};
-use quipu_engine::Engine;
 
 use self::batch::{Batch, Item, Tally};
 use self::derive_id::IdDeriver;
@@ -28,30 +26,30 @@ use super::{Answer, Context, read};
 use crate::cli::{Format, ImportArgs};
 use crate::input::Input;
 use crate::line::{self, LINE_SIZE_MAX, Line};
-use crate::open;
+use crate::open::{Store, Target};
 use crate::output::{Bar, EventPrinter, Output, Value, fact, group_digits};
 use crate::report::Hinted;
 
 pub(crate) fn run(args: &ImportArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let input = Input::open(&args.file)
         .with_context(|| format!("could not open {}", args.file.display()))?;
-    let mut import = Import::new(args, context.data.clone(), input);
+    let mut import = Import::new(args, context.target.clone(), input);
     let outcome = import.run();
     // The summary comes first, whatever happened: it says how far the import came.
     import.summarize(&mut context.output)?;
     context.output.flush()?;
     outcome?;
-    if let (Some(engine), Some(limit)) = (&import.engine, args.show) {
-        show(engine, limit, &mut context.output)?;
+    if let (Some(store), Some(limit)) = (&import.store, args.show) {
+        show(&**store, limit, &mut context.output)?;
     }
-    if let Some(engine) = import.engine {
-        engine.close()?;
+    if let Some(store) = import.store {
+        store.close()?;
     }
     Ok(Answer::Yes)
 }
 
-fn show(engine: &Engine, limit: u64, output: &mut Output) -> anyhow::Result<()> {
-    let read = block_on(engine.read_all(ReadAll::new(Query::all())))?;
+fn show(store: &dyn EventStore, limit: u64, output: &mut Output) -> anyhow::Result<()> {
+    let read = block_on(store.read_all(ReadAll::new(Query::all())))?;
     if output.format() == Format::Table {
         output.text("")?;
     }
@@ -67,9 +65,9 @@ fn show(engine: &Engine, limit: u64, output: &mut Output) -> anyhow::Result<()> 
 
 struct Import<'a> {
     args: &'a ImportArgs,
-    directory: PathBuf,
+    target: Target,
     input: Input,
-    engine: Option<Engine>,
+    store: Option<Store>,
     ids: IdDeriver,
     batch: Batch,
     tally: Tally,
@@ -81,12 +79,12 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    fn new(args: &'a ImportArgs, directory: PathBuf, input: Input) -> Self {
+    fn new(args: &'a ImportArgs, target: Target, input: Input) -> Self {
         Self {
             args,
-            directory,
+            target,
             input,
-            engine: None,
+            store: None,
             ids: IdDeriver::default(),
             batch: Batch::default(),
             tally: Tally::default(),
@@ -115,7 +113,7 @@ impl<'a> Import<'a> {
         self.finish_batch()?;
         if !self.args.dry_run {
             // A file without lines makes a store too.
-            self.engine()?;
+            self.store()?;
         }
         Ok(())
     }
@@ -163,8 +161,8 @@ impl<'a> Import<'a> {
         if self.args.dry_run {
             self.tally.imported_count += batch.count();
         } else if batch.count() > 0 {
-            let engine = self.engine()?.clone();
-            let appended = block_on(batch.append(&engine, &mut self.tally));
+            let store = self.store()?.clone();
+            let appended = block_on(batch.append(&store, &mut self.tally));
             appended.map_err(|(number, error)| self.fail(number, error))?;
         }
         self.streams.extend(streams);
@@ -174,12 +172,12 @@ impl<'a> Import<'a> {
 
     /// The store, opened when the first batch is right: a file that is wrong from the start
     /// leaves nothing behind.
-    fn engine(&mut self) -> anyhow::Result<&Engine> {
-        let engine = match self.engine.take() {
-            Some(engine) => engine,
-            None => open::for_writing_or_new(&self.directory, self.rights())?,
+    fn store(&mut self) -> anyhow::Result<&Store> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => self.target.for_writing_or_new(self.rights())?,
         };
-        Ok(self.engine.insert(engine))
+        Ok(self.store.insert(store))
     }
 
     fn rights(&self) -> Rights {

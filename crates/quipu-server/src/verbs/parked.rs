@@ -5,7 +5,6 @@ use quipu_core::{ComponentRequest, ComponentStatus, ParkedItem, Position};
 use super::projections::{ask, find, projections};
 use super::{Answer, Context};
 use crate::cli::{Format, ParkedArgs, ParkedVerb, ParkedWhich, ProjectionArgs};
-use crate::open;
 use crate::output::{Align, Column, Fact, Table, Value, fact, note, plain};
 
 const COLUMNS: &[Column] = &[
@@ -34,8 +33,8 @@ fn position(which: &ParkedWhich) -> Option<Position> {
 }
 
 fn list(context: &mut Context, name: Option<&str>, version: Option<u32>) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
-    let all = projections(&engine)?;
+    let store = context.target.for_reading()?;
+    let all = projections(&*store)?;
     let meant: Vec<&ComponentStatus> = match name {
         Some(name) => {
             vec![find(&all, &ProjectionArgs { name: name.to_owned(), version })?]

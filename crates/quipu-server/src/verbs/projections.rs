@@ -10,7 +10,6 @@ use quipu_core::{
 
 use super::{Answer, Context};
 use crate::cli::{Format, ProjectionArgs, ProjectionsArgs, ProjectionsVerb};
-use crate::open;
 use crate::output::{Align, Column, Fact, Table, Value, fact, group_digits, note, plain};
 use crate::report::Refusal;
 use crate::time;
@@ -47,18 +46,18 @@ pub(super) fn ask(
     which: &ProjectionArgs,
     request: ComponentRequest,
 ) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
-    let key = find(&projections(&engine)?, which)?.key.clone();
-    block_on(engine.registry().request(&key, request))?;
+    let store = context.target.for_reading()?;
+    let key = find(&projections(&*store)?, which)?.key.clone();
+    block_on(store.registry().request(&key, request))?;
     note("asked; the process that runs it looks every half second");
     Ok(Answer::Yes)
 }
 
 fn list(context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
-    let frontier = block_on(engine.frontier())?;
+    let store = context.target.for_reading()?;
+    let frontier = block_on(store.frontier())?;
     let mut table = Table::new(COLUMNS);
-    for status in projections(&engine)? {
+    for status in projections(&*store)? {
         // What it said of its lag is as old as its report.
         let lag = frontier.get().saturating_sub(status.position.get());
         if context.output.format() == Format::Jsonl {

@@ -2,16 +2,15 @@
 
 use futures_lite::future::block_on;
 use quipu_core::{
-    Batches, Direction, EventBatch, EventRef, EventStore, Position, ReadAll, ReadStream, Revision,
+    Batches, Direction, EventBatch, EventRef, Position, ReadAll, ReadStream, Revision,
 };
 
 use super::{Answer, Context, is_reserved};
 use crate::cli::ReadArgs;
-use crate::open;
 use crate::output::EventPrinter;
 
 pub(crate) fn run(args: &ReadArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
+    let store = context.target.for_reading()?;
     let query = args.queries.query();
     let direction = if args.backward { Direction::Backward } else { Direction::Forward };
     let as_of = args.moment.as_of;
@@ -19,12 +18,12 @@ pub(crate) fn run(args: &ReadArgs, context: &mut Context) -> anyhow::Result<Answ
         let limit = args.limit.filter(|_| query.is_all());
         let from = args.from.map(Revision::new);
         let read = ReadStream { stream: stream.clone(), from, direction, limit, as_of };
-        block_on(engine.read_stream(read))?.batches
+        block_on(store.read_stream(read))?.batches
     } else {
         let limit = args.limit.filter(|_| args.system);
         let from = args.from.map(Position::new);
         let read = ReadAll { query: query.clone(), from, direction, limit, as_of };
-        block_on(engine.read_all(read))?.batches
+        block_on(store.read_all(read))?.batches
     };
     // A stream that is asked for by name is shown as it is, reserved or not.
     let is_wanted = |event: EventRef<'_>| match &args.source.stream {

@@ -6,7 +6,8 @@ use crate::output::{Bar, Value, fact};
 
 pub(crate) fn run(_: &RebuildIndexArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let bar = Bar::new();
-    let rebuilt = quipu_engine::rebuild_index(&context.data, &mut |progress| bar.show(progress))?;
+    let rebuilt =
+        quipu_engine::rebuild_index(&context.target.data, &mut |progress| bar.show(progress))?;
     drop(bar);
     context.output.facts(&[
         fact("indexed", Value::Count(rebuilt.event_count)),

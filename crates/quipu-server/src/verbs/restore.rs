@@ -6,11 +6,12 @@ use crate::output::{Bar, Value, fact};
 
 pub(crate) fn run(args: &RestoreArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let bar = Bar::new();
-    let restored =
-        quipu_engine::restore(&args.source, &context.data, &mut |progress| bar.show(progress))?;
+    let restored = quipu_engine::restore(&args.source, &context.target.data, &mut |progress| {
+        bar.show(progress)
+    })?;
     drop(bar);
     context.output.facts(&[
-        fact("restored", Value::Text(context.data.display().to_string())),
+        fact("restored", Value::Text(context.target.data.display().to_string())),
         fact("log_id", Value::Text(restored.identity.log.to_string())),
         fact("incarnation", Value::Place(restored.identity.incarnation.get())),
         fact("last_position", Value::Place(restored.frontier.get())),

@@ -8,7 +8,7 @@ use crate::open;
 use crate::output::{Bar, Value, fact};
 
 pub(crate) fn run(args: &ScavengeArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_writing(&context.data)?;
+    let engine = open::for_writing(&context.target.data)?;
     let options = ScavengeOptions::new().threshold_percent(args.threshold);
     let bar = Bar::new();
     let scavenged = engine.scavenge_with(options, &mut |progress| bar.show(progress))?;

@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 
 use futures_lite::future::block_on;
-use quipu_core::{EventRef, EventStore, LogRead, Position, Query, ReadAll};
+use quipu_core::{EventRef, LogRead, Position, Query, ReadAll};
 use serde_json::Value as Json;
 
 use super::{Answer, Context, is_reserved};
 use crate::cli::{Format, SchemasArgs};
-use crate::open;
 use crate::output::{Align, Bar, Column, Fact, Table, Value, fact, group_digits, plain};
 
 /// The key of the metadata that tells the version.
@@ -26,8 +25,8 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) fn run(args: &SchemasArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
-    let LogRead { frontier, mut batches } = block_on(engine.read_all(ReadAll::new(Query::all())))?;
+    let store = context.target.for_reading()?;
+    let LogRead { frontier, mut batches } = block_on(store.read_all(ReadAll::new(Query::all())))?;
     let bar = Bar::new();
     let mut schemas = Schemas::new();
     while let Some(batch) = block_on(batches.next())? {

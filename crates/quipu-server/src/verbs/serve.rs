@@ -70,7 +70,7 @@ impl Served {
             return Ok(Self { service, engine: None, shop: args.sample, facts, _scratch: None });
         }
         let scratch = if args.sample { Some(tempfile::tempdir()?) } else { None };
-        let data = config.settings().data.as_deref().unwrap_or(&context.data);
+        let data = config.settings().data.as_deref().unwrap_or(&context.target.data);
         let directory = scratch.as_ref().map_or(data, tempfile::TempDir::path);
         let engine = open::for_writing_or_new(directory, Rights::Application)?;
         let facts = facts_of(&engine, directory)?;

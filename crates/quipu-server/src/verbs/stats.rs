@@ -22,7 +22,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) fn run(args: &StatsArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
+    let engine = open::for_reading(&context.target.data)?;
     let stats = engine.stats()?;
     let survey = survey(&engine, &stats, args.system)?;
     let output = &mut context.output;

@@ -1,11 +1,10 @@
 //! `quipu stream`: shows or changes one stream.
 
 use futures_lite::future::block_on;
-use quipu_core::{EventStore, ExpectedRevision, StreamInfo, StreamName, StreamState};
+use quipu_core::{ExpectedRevision, StreamInfo, StreamName, StreamState};
 
 use super::{Answer, Context, streams};
 use crate::cli::{Format, StreamArgs, StreamVerb};
-use crate::open;
 use crate::output::{Value, fact};
 use crate::report::Refusal;
 
@@ -18,24 +17,24 @@ pub(crate) fn run(args: &StreamArgs, context: &mut Context) -> anyhow::Result<An
         }
         StreamVerb::Truncate { stream, before } => truncate(stream, *before, context),
         StreamVerb::Delete { stream, expect } => {
-            let engine = open::for_writing(&context.data)?;
-            block_on(engine.delete(stream.clone(), *expect))?;
-            engine.close()?;
+            let store = context.target.for_writing()?;
+            block_on(store.delete(stream.clone(), *expect))?;
+            store.close()?;
             print_state(stream, "deleted", context)
         }
         StreamVerb::Tombstone { stream, expect } => {
-            let engine = open::for_writing(&context.data)?;
-            block_on(engine.tombstone(stream.clone(), *expect))?;
-            engine.close()?;
+            let store = context.target.for_writing()?;
+            block_on(store.tombstone(stream.clone(), *expect))?;
+            store.close()?;
             print_state(stream, "tombstoned", context)
         }
     }
 }
 
 fn info(stream: &StreamName, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
+    let store = context.target.for_reading()?;
     let StreamInfo { state, first, metadata, metadata_revision, count, size, .. } =
-        block_on(engine.stream_info(stream.clone()))?;
+        block_on(store.stream_info(stream.clone()))?;
     let place = |place: Option<u64>| place.map_or(Value::Nothing, Value::Place);
     let age = metadata.max_age().map(|age| age.as_secs());
     context.output.facts(&[
@@ -55,8 +54,8 @@ fn info(stream: &StreamName, context: &mut Context) -> anyhow::Result<Answer> {
 }
 
 fn show_metadata(stream: &StreamName, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
-    let info = block_on(engine.stream_info(stream.clone()))?;
+    let store = context.target.for_reading()?;
+    let info = block_on(store.stream_info(stream.clone()))?;
     let object = serde_json::Value::Object(info.metadata.object().clone());
     match context.output.format() {
         Format::Table => {
@@ -80,10 +79,10 @@ fn set_metadata(
     expected: ExpectedRevision,
     context: &mut Context,
 ) -> anyhow::Result<Answer> {
-    let engine = open::for_writing(&context.data)?;
-    let change = engine.set_metadata(stream.clone(), expected, json.to_owned().into());
+    let store = context.target.for_writing()?;
+    let change = store.set_metadata(stream.clone(), expected, json.to_owned().into());
     let appended = block_on(change)?;
-    engine.close()?;
+    store.close()?;
     let revision = appended.streams.first().map(|own| own.revision.get());
     context.output.facts(&[
         fact("stream", Value::Text(stream.to_string())),
@@ -93,8 +92,8 @@ fn set_metadata(
 }
 
 fn truncate(stream: &StreamName, before: u64, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_writing(&context.data)?;
-    let info = block_on(engine.stream_info(stream.clone()))?;
+    let store = context.target.for_writing()?;
+    let info = block_on(store.stream_info(stream.clone()))?;
     if !matches!(info.state, StreamState::Live { .. }) {
         let message = format!("stream \"{stream}\": expected events to hide, found {}", info.state);
         return Err(Refusal(message).into());
@@ -103,8 +102,8 @@ fn truncate(stream: &StreamName, before: u64, context: &mut Context) -> anyhow::
     let expected =
         info.metadata_revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
     let metadata = info.metadata.json_with_truncate_before(before);
-    block_on(engine.set_metadata(stream.clone(), expected, metadata))?;
-    engine.close()?;
+    block_on(store.set_metadata(stream.clone(), expected, metadata))?;
+    store.close()?;
     context.output.facts(&[
         fact("stream", Value::Text(stream.to_string())),
         fact("truncate_before", Value::Place(before)),

@@ -4,11 +4,9 @@ use futures_lite::future::block_on;
 use quipu_core::{
     EventStore, ListStreams, ReadError, ReadStream, StreamName, StreamRead, StreamState,
 };
-use quipu_engine::Engine;
 
 use super::{Answer, Context};
 use crate::cli::{Format, StreamsArgs};
-use crate::open;
 use crate::output::{Align, Column, Table, Value, fact, plain};
 
 /// How many names are asked for at once.
@@ -21,19 +19,19 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) fn run(args: &StreamsArgs, context: &mut Context) -> anyhow::Result<Answer> {
-    let engine = open::for_reading(&context.data)?;
+    let store = context.target.for_reading()?;
     let mut table = Table::new(COLUMNS);
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut pages = Pages::new(&args.prefix, args.category.as_deref());
     while left > 0
-        && let Some(page) = pages.next(&engine)?
+        && let Some(page) = pages.next(&*store)?
     {
         for stream in page.into_iter().filter(|stream| args.system || !stream.is_reserved()) {
             if left == 0 {
                 break;
             }
             left -= 1;
-            let state = state_of(&engine, &stream)?;
+            let state = state_of(&*store, &stream)?;
             let revision = state.last().map_or(Value::Nothing, |last| Value::Place(last.get()));
             if context.output.format() == Format::Jsonl {
                 context.output.object(&[
@@ -69,18 +67,24 @@ impl Pages {
     }
 
     /// The next names, or `None` at the end.
-    pub(crate) fn next(&mut self, engine: &Engine) -> Result<Option<Vec<StreamName>>, ReadError> {
+    pub(crate) fn next(
+        &mut self,
+        store: &dyn EventStore,
+    ) -> Result<Option<Vec<StreamName>>, ReadError> {
         let Some(list) = self.list.take() else { return Ok(None) };
-        let page = block_on(engine.list_streams(list.clone()))?;
+        let page = block_on(store.list_streams(list.clone()))?;
         self.list = page.last().map(|last| ListStreams { after: Some(last.clone()), ..list });
         Ok(Some(page).filter(|page| !page.is_empty()))
     }
 }
 
 /// What a stream is like, at the cost of reading one event.
-pub(crate) fn state_of(engine: &Engine, stream: &StreamName) -> Result<StreamState, ReadError> {
+pub(crate) fn state_of(
+    store: &dyn EventStore,
+    stream: &StreamName,
+) -> Result<StreamState, ReadError> {
     let StreamRead { state, .. } =
-        block_on(engine.read_stream(ReadStream::new(stream.clone()).limit(1)))?;
+        block_on(store.read_stream(ReadStream::new(stream.clone()).limit(1)))?;
     Ok(state)
 }
 

@@ -2,18 +2,17 @@
 
 use anyhow::Context as _;
 use futures_lite::future::{self, block_on};
-use quipu_core::{Delivery, EventRef, EventStore, Position, Revision, Subscribe, SubscribeFrom};
+use quipu_core::{Delivery, EventRef, Position, Revision, Subscribe, SubscribeFrom};
 
 use super::{Answer, Context, is_reserved};
 use crate::cli::TailArgs;
 use crate::interrupt::Interrupt;
-use crate::open;
 use crate::output::EventPrinter;
 
 pub(crate) fn run(args: &TailArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let interrupt =
         Interrupt::on_signal().context("could not watch for signals")?.or_closed_output();
-    let engine = open::for_reading(&context.data)?;
+    let store = context.target.for_reading()?;
     let query = args.queries.query();
     let subscribe = match &args.source.stream {
         Some(stream) => {
@@ -25,7 +24,7 @@ pub(crate) fn run(args: &TailArgs, context: &mut Context) -> anyhow::Result<Answ
         Some(_) => query.matches(event),
         None => args.system || !is_reserved(event),
     };
-    let mut subscription = block_on(engine.subscribe(subscribe))?;
+    let mut subscription = block_on(store.subscribe(subscribe))?;
     let mut printer = EventPrinter::new();
     let output = &mut context.output;
     loop {

@@ -17,8 +17,9 @@ pub(crate) fn run(_: &VerifyArgs, context: &mut Context) -> anyhow::Result<Answe
             printed = print(&damage, output);
         }
     };
-    let verified =
-        quipu_engine::verify(&context.data, &mut damage, &mut |progress| bar.show(progress))?;
+    let verified = quipu_engine::verify(&context.target.data, &mut damage, &mut |progress| {
+        bar.show(progress)
+    })?;
     printed?;
     drop(bar);
     // The list is out before the sum, also where both go to one terminal.

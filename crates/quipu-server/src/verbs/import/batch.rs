@@ -10,11 +10,12 @@ use std::collections::{HashMap, HashSet};
 use futures_lite::future;
 use quipu_core::decide;
 use quipu_core::{
-    Append, AppendError, Appended, Batches, Change, EventId, EventStore, ExpectedRevision,
-    InvalidAppend, NewEvent, Position, Query, ReadAll, ReadError, ReadStream, Rights, StreamName,
-    StreamState, Timestamp, Violation,
+    Append, AppendError, Appended, Batches, Change, EventId, ExpectedRevision, InvalidAppend,
+    NewEvent, Position, Query, ReadAll, ReadError, ReadStream, Rights, StreamName, StreamState,
+    Timestamp, Violation,
 };
-use quipu_engine::Engine;
+
+use crate::open::Store;
 
 /// The most lines in a batch.
 const COUNT_MAX: usize = 1_000;
@@ -100,13 +101,13 @@ impl Batch {
     }
 
     /// Appends what is not there yet, in the order of the lines.
-    pub(super) async fn append(mut self, engine: &Engine, tally: &mut Tally) -> Result<(), Failed> {
+    pub(super) async fn append(mut self, store: &Store, tally: &mut Tally) -> Result<(), Failed> {
         tally.present_count += self.drop_repeated();
         let first_line = self.items.first().map_or(0, |item| item.line_number);
-        if self.may_go_as_one(engine).await.map_err(|error| (first_line, failed_read(error)))? {
+        if self.may_go_as_one(store).await.map_err(|error| (first_line, failed_read(error)))? {
             let events = self.items.iter().map(|item| (item.stream.clone(), item.event.clone()));
             let append = Append { events: events.collect(), ..Append::default() };
-            match engine.append(append).await {
+            match store.append(append).await {
                 Ok(appended) => {
                     tally.add(&appended, self.count());
                     return Ok(());
@@ -115,7 +116,7 @@ impl Batch {
                 Err(error) => return Err((first_line, error)),
             }
         }
-        self.append_each(engine, tally).await
+        self.append_each(store, tally).await
     }
 
     /// Drops events whose stream and id stand in the batch before, and says how many. The store
@@ -129,7 +130,7 @@ impl Batch {
 
     /// Whether the store would find each event of the batch that it has already. It does when
     /// there are several streams; of one stream, it looks for the first id only.
-    async fn may_go_as_one(&self, engine: &Engine) -> Result<bool, ReadError> {
+    async fn may_go_as_one(&self, store: &Store) -> Result<bool, ReadError> {
         let (Some(first), Some(last)) = (self.items.first(), self.items.last()) else {
             return Ok(true);
         };
@@ -137,18 +138,19 @@ impl Batch {
         if !is_one_stream || first.line_number == last.line_number {
             return Ok(true);
         }
-        let read = engine.read_stream(ReadStream::new(first.stream.clone()).limit(1)).await?;
+        let read = store.read_stream(ReadStream::new(first.stream.clone()).limit(1)).await?;
         Ok(read.state == StreamState::Absent)
     }
 
-    async fn append_each(self, engine: &Engine, tally: &mut Tally) -> Result<(), Failed> {
+    async fn append_each(self, store: &Store, tally: &mut Tally) -> Result<(), Failed> {
         let mut ended = EndedStreams::default();
-        for items in self.items.chunks(UNDER_WAY_COUNT) {
-            for (item, answer) in items.iter().zip(append_in_order(engine, items).await) {
+        let count = if store.keeps_order() { UNDER_WAY_COUNT } else { 1 };
+        for items in self.items.chunks(count) {
+            for (item, answer) in items.iter().zip(append_in_order(store, items).await) {
                 match answer {
                     Ok(appended) => tally.add(&appended, 1),
                     Err(error) if is_tombstoned(&error) => {
-                        let present = ended.has(engine, item).await;
+                        let present = ended.has(store, item).await;
                         if !present.map_err(|error| (item.line_number, failed_read(error)))? {
                             return Err((item.line_number, error));
                         }
@@ -171,8 +173,8 @@ impl Item {
 
 /// Appends each item on its own. All are handed to the store, in their order, before the first
 /// answer is awaited, so that one sync serves many.
-async fn append_in_order(engine: &Engine, items: &[Item]) -> Vec<Result<Appended, AppendError>> {
-    let mut under_way: Vec<_> = items.iter().map(|item| engine.append(item.to_append())).collect();
+async fn append_in_order(store: &Store, items: &[Item]) -> Vec<Result<Appended, AppendError>> {
+    let mut under_way: Vec<_> = items.iter().map(|item| store.append(item.to_append())).collect();
     let mut answers = Vec::with_capacity(under_way.len());
     for append in &mut under_way {
         answers.push(future::poll_once(append).await);
@@ -206,10 +208,10 @@ struct EndedStreams {
 }
 
 impl EndedStreams {
-    async fn has(&mut self, engine: &Engine, item: &Item) -> Result<bool, ReadError> {
+    async fn has(&mut self, store: &Store, item: &Item) -> Result<bool, ReadError> {
         if !self.ids.contains_key(&item.stream) {
             let query = Query::stream(item.stream.clone());
-            let mut batches: Box<dyn Batches> = engine.read_all(ReadAll::new(query)).await?.batches;
+            let mut batches: Box<dyn Batches> = store.read_all(ReadAll::new(query)).await?.batches;
             let mut ids = HashSet::new();
             while let Some(batch) = batches.next().await? {
                 ids.extend(batch.iter().map(quipu_core::EventRef::id));
