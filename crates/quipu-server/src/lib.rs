@@ -14,7 +14,11 @@
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod line;
 pub mod metrics;
 pub mod security;
 pub mod server;
 pub mod service;
+mod slots;
+pub mod text;
+pub mod time;

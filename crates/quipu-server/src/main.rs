@@ -8,11 +8,9 @@
 mod cli;
 mod input;
 mod interrupt;
-mod line;
 mod open;
 mod output;
 mod report;
-mod time;
 mod verbs;
 
 use std::process::ExitCode;
@@ -21,6 +19,7 @@ use clap::Parser;
 
 use cli::{Cli, Verb};
 use output::Output;
+use quipu_server::{line, time};
 use verbs::{Answer, Context};
 
 fn main() -> ExitCode {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::config::Limits;
 use crate::metrics::Metrics;
+use crate::slots::{Slot, Slots};
 
 /// A store that is being served.
 ///
@@ -24,6 +25,7 @@ struct Inner {
     system: Arc<dyn EventStore>,
     limits: Limits,
     metrics: Metrics,
+    slots: Slots,
     stopping: watch::Sender<bool>,
 }
 
@@ -39,7 +41,8 @@ impl Service {
     pub fn new(store: Arc<dyn EventStore>, system: Arc<dyn EventStore>, limits: Limits) -> Self {
         let stopping = watch::Sender::new(false);
         let metrics = Metrics::new();
-        Self { inner: Arc::new(Inner { store, system, limits, metrics, stopping }) }
+        let slots = Slots::new(limits.subscription_count_max);
+        Self { inner: Arc::new(Inner { store, system, limits, metrics, slots, stopping }) }
     }
 
     /// The store as applications see it. Handlers take it from
@@ -61,6 +64,12 @@ impl Service {
     /// What is counted and timed.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// A place for one more subscription of this principal, until it is dropped; `None` where they
+    /// have as many as they may.
+    pub(crate) fn subscription_slot(&self, principal: &str) -> Option<Slot> {
+        self.inner.slots.take(principal)
     }
 
     /// Asks everything to come to its end: subscriptions first, since they never end by themselves.
