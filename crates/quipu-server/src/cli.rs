@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use quipu_core::{
-    AsOf, ContentType, EventId, EventType, ExpectedRevision, NameError, Query, QueryItem, Revision,
+    AsOf, ContentType, EventId, EventType, ExpectedRevision, NameError, Query, QueryItem,
     StreamName, Tag,
 };
 
 use quipu_server::config::Settings;
+use quipu_server::text::{event_id, expected_revision};
 
 use crate::time;
 
@@ -652,11 +653,6 @@ fn tag(text: &str) -> Result<Tag, NameError> {
     Tag::new(text)
 }
 
-fn event_id(text: &str) -> Result<EventId, String> {
-    let uuid = uuid::Uuid::try_parse(text).map_err(|error| format!("not a UUID: {error}"))?;
-    Ok(EventId::from_uuid(uuid))
-}
-
 fn query_item(text: &str) -> Result<QueryItem, String> {
     text.parse::<QueryItem>().map_err(|error| match std::error::Error::source(&error) {
         Some(cause) => format!("{error}: {cause}"),
@@ -671,18 +667,6 @@ fn json_text(text: &str) -> Result<String, String> {
     }
 }
 
-fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
-    match text {
-        "any" => Ok(ExpectedRevision::Any),
-        "none" => Ok(ExpectedRevision::NoStream),
-        "exists" => Ok(ExpectedRevision::StreamExists),
-        number => match number.parse() {
-            Ok(revision) => Ok(ExpectedRevision::Exactly(Revision::new(revision))),
-            Err(_) => Err("it is any, none, exists, or a revision such as 7".to_owned()),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -692,12 +676,5 @@ mod tests {
         use clap::CommandFactory;
 
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn an_expectation_is_a_word_or_a_revision() {
-        assert_eq!(expected_revision("none"), Ok(ExpectedRevision::NoStream));
-        assert_eq!(expected_revision("7"), Ok(ExpectedRevision::Exactly(Revision::new(7))));
-        assert!(expected_revision("-1").is_err());
     }
 }

@@ -1,24 +1,93 @@
 //! HTTP: JSON, server-sent events, health, metrics, and the page at `/`.
+//!
+//! ```text
+//! append     POST: events, and what must hold for them
+//! read       GET: pages of events, or all as JSON lines
+//! subscribe  GET: server-sent events
+//! streams    lists, info, metadata, deletes; where the log is
+//! from_json  bodies to appends          to_json  answers to bodies
+//! problem    every failure, by RFC 9457; failure: which error is which
+//! openapi    the description that /openapi.json and /docs show
+//! ```
 
+mod append;
+mod cloud_event;
+mod failure;
+mod from_json;
 mod health;
+mod openapi;
+mod problem;
+mod read;
+mod request;
+mod streams;
+mod subscribe;
+mod to_json;
+
+use std::sync::OnceLock;
 
 use axum::Router;
-use axum::extract::Extension;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{Html, IntoResponse};
+use axum::extract::{Extension, MatchedPath, Request};
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use quipu_core::Position;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::security::Access;
+use crate::security::{Access, PERMISSIONS};
+pub(crate) use problem::{Kind, Problem};
 
 /// The routes of HTTP, as the permission table names them.
 pub(crate) fn routes() -> Router {
-    Router::new()
+    let (router, api) = documented().split_for_parts();
+    // The same in every server of the process, and made once.
+    static DESCRIPTION: OnceLock<String> = OnceLock::new();
+    let description = DESCRIPTION.get_or_init(|| openapi::to_text(api));
+    router
         .route("/", get(page))
         .route("/page.js", get(script))
         .route("/metrics", get(metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/openapi.json", get(async || openapi::respond(description)))
+        .route("/docs", get(openapi::page))
+}
+
+fn documented() -> OpenApiRouter {
+    OpenApiRouter::with_openapi(openapi::Api::openapi())
+        .routes(routes!(read::stream, append::to_stream, streams::delete))
+        .routes(routes!(append::whole))
+        .routes(routes!(read::events))
+        .routes(routes!(subscribe::stream))
+        .routes(routes!(subscribe::log))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::info))
+        .routes(routes!(streams::metadata, streams::set_metadata))
+        .routes(routes!(streams::frontier))
+        .routes(routes!(streams::position))
+        .routes(routes!(problem::explain))
+}
+
+/// The answer to a request that no operation is for: 405 if its path has other methods, else 404.
+pub(crate) fn unknown(request: &Request) -> Response {
+    let path = request.uri().path();
+    let route = request.extensions().get::<MatchedPath>().map_or(path, MatchedPath::as_str);
+    let methods = PERMISSIONS.iter().filter_map(|own| own.operation.split_once(' '));
+    let allowed: Vec<&str> =
+        methods.filter(|(_, own)| *own == route).map(|(method, _)| method).collect();
+    if allowed.is_empty() {
+        return Problem::new(Kind::NotFound, format!("there is nothing at {path}")).into_response();
+    }
+    let detail = format!("{path} does not have the method {}", name_of(request.method()));
+    let header = HeaderValue::from_str(&allowed.join(", ")).expect("methods are a header");
+    let problem = Problem::new(Kind::MethodNotAllowed, detail).with("allowed", allowed);
+    problem.header(ALLOW, header).into_response()
+}
+
+fn name_of(method: &Method) -> String {
+    method.as_str().chars().take(32).collect()
 }
 
 async fn page() -> Html<&'static str> {

@@ -14,8 +14,12 @@
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod line;
 pub mod metrics;
 pub mod security;
 pub mod server;
 pub mod service;
 pub mod shop;
+mod slots;
+pub mod text;
+pub mod time;

@@ -23,78 +23,133 @@ use serde_json::value::RawValue;
 use crate::time;
 
 /// The most bytes in a line: room for the largest event in base64, with its names.
-pub(crate) const LINE_SIZE_MAX: usize = 32 << 20;
+pub const LINE_SIZE_MAX: usize = 32 << 20;
 
-/// An event as a line gives it.
+/// The most tags that are looked at in a line: what an event may have with reserved ones.
+const LINE_TAG_COUNT_MAX: usize = quipu_core::limits::TAG_COUNT_TOTAL_MAX;
+
+/// An event as a line gives it. `S` is what it says of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    pub(crate) stream: StreamName,
-    pub(crate) id: Option<EventId>,
-    pub(crate) event_type: EventType,
-    pub(crate) time: Option<Timestamp>,
-    pub(crate) tags: Tags,
-    pub(crate) content_type: ContentType,
-    pub(crate) data: Bytes,
-    pub(crate) metadata: Bytes,
+#[expect(clippy::exhaustive_structs, reason = "it is taken apart field by field")]
+pub struct Line<S = StreamName> {
+    /// The stream it is for.
+    pub stream: S,
+    /// What makes a retry the same event.
+    pub id: Option<EventId>,
+    /// What kind of fact it is.
+    pub event_type: EventType,
+    /// When it was recorded.
+    pub time: Option<Timestamp>,
+    /// What queries find it by.
+    pub tags: Tags,
+    /// How to read the data.
+    pub content_type: ContentType,
+    /// The event's data.
+    pub data: Bytes,
+    /// What travels beside the data.
+    pub metadata: Bytes,
 }
 
-/// Why a line is not an event.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LineError {
-    /// The byte of the line, counted from 1, at which that showed.
-    pub(crate) column: usize,
-    /// What is wrong.
-    pub(crate) reason: String,
-}
-
-/// Reads a line.
-pub(crate) fn from_json(line: &[u8]) -> Result<Line, LineError> {
-    let start = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
-    // An array would be taken as the fields in their order.
-    if line.get(start) != Some(&b'{') {
-        return Err(LineError {
-            column: start + 1,
-            reason: "a line is a JSON object, from { to }".to_owned(),
-        });
+impl<S> Line<S> {
+    /// The same event with something else in the stream's place.
+    fn map_stream<T>(self, map: impl FnOnce(S) -> T) -> Line<T> {
+        Line {
+            stream: map(self.stream),
+            id: self.id,
+            event_type: self.event_type,
+            time: self.time,
+            tags: self.tags,
+            content_type: self.content_type,
+            data: self.data,
+            metadata: self.metadata,
+        }
     }
-    let fields: FieldsIn<'_> = serde_json::from_slice(line).map_err(|error| {
+}
+
+/// Why a text is not an event.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "it is taken apart field by field")]
+pub struct LineError {
+    /// The line of the text, counted from 1: always 1 for what is one line.
+    pub line: usize,
+    /// The byte of the line, counted from 1, at which that showed.
+    pub column: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl From<serde_json::Error> for LineError {
+    fn from(error: serde_json::Error) -> Self {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = error.to_string();
         let reason = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-        LineError { column: error.column(), reason }
-    })?;
-    let twice = |reason: &str| LineError { column: line.len(), reason: reason.to_owned() };
+        Self { line: error.line(), column: error.column(), reason }
+    }
+}
+
+/// Reads a line.
+pub fn from_json(line: &[u8]) -> Result<Line, LineError> {
+    Ok(parse::<Parsed<StreamName>>(line)?.map_stream(|stream| stream.0))
+}
+
+/// Reads an event whose stream may be known from elsewhere. The text may have line breaks.
+pub fn event_from_json(text: &[u8]) -> Result<Line<Option<StreamName>>, LineError> {
+    let line = parse::<Option<Parsed<StreamName>>>(text)?;
+    Ok(line.map_stream(|stream| stream.map(|own| own.0)))
+}
+
+fn parse<'a, S: Deserialize<'a>>(text: &'a [u8]) -> Result<Line<S>, LineError> {
+    let start = text.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+    // An array would be taken as the fields in their order.
+    if text.get(start) != Some(&b'{') {
+        return Err(error_at(text, start, "a line is a JSON object, from { to }"));
+    }
+    let fields: FieldsIn<'_, S> = serde_json::from_slice(text)?;
+    let at_end = |reason: &str| error_at(text, text.len().saturating_sub(1), reason);
     if fields.erased.is_some() {
-        return Err(twice("the event's data was erased, there is nothing to import"));
+        return Err(at_end("the event's data was erased, there is nothing to import"));
     }
     let (data, default_content_type) = match (fields.data, fields.data_base64) {
-        (Some(_), Some(_)) => return Err(twice("a line has data or data_base64, not both")),
+        (Some(_), Some(_)) => return Err(at_end("an event has data or data_base64, not both")),
         (Some(json), None) => (bytes_of(json), ContentType::json()),
         (None, Some(Parsed(bytes))) => (bytes, ContentType::octets()),
         (None, None) => (Bytes::new(), ContentType::octets()),
     };
     let metadata = match (fields.metadata, fields.metadata_base64) {
         (Some(_), Some(_)) => {
-            return Err(twice("a line has metadata or metadata_base64, not both"));
+            return Err(at_end("an event has metadata or metadata_base64, not both"));
         }
         (Some(json), None) => bytes_of(json),
         (None, Some(Parsed(bytes))) => bytes,
         (None, None) => Bytes::new(),
     };
     Ok(Line {
-        stream: fields.stream.0,
+        stream: fields.stream,
         id: fields.id.map(|id| id.0),
         event_type: fields.event_type.0,
         time: fields.time.map(|time| time.0),
-        tags: fields.tags.unwrap_or_default().into_iter().map(|tag| tag.0).collect(),
+        tags: fields.tags.map(|tags| tags.0).unwrap_or_default(),
         content_type: fields.content_type.map_or(default_content_type, |parsed| parsed.0),
         data,
         metadata,
     })
 }
 
+fn error_at(text: &[u8], offset: usize, reason: &str) -> LineError {
+    let (line, column) = place_of(text, offset);
+    LineError { line, column, reason: reason.to_owned() }
+}
+
+/// The line and the column, both counted from 1, of the byte at `offset`.
+pub fn place_of(text: &[u8], offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let breaks = before.iter().filter(|byte| **byte == b'\n').count();
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |index| index + 1);
+    (breaks + 1, before.len() - start + 1)
+}
+
 /// Writes an event as a line, line break included, behind what `out` holds.
-pub(crate) fn to_json(event: EventRef<'_>, out: &mut Vec<u8>) {
+pub fn to_json(event: EventRef<'_>, out: &mut Vec<u8>) {
     let (data, data_base64) =
         if event.is_erased() { (None, None) } else { inline_or_base64(event.data_bytes()) };
     let (metadata, metadata_base64) = match event.metadata_bytes() {
@@ -129,7 +184,8 @@ fn inline_or_base64(bytes: &[u8]) -> (Option<&RawValue>, Option<String>) {
     }
 }
 
-fn as_inline(bytes: &[u8]) -> Option<&RawValue> {
+/// The bytes as JSON text if they are one value that every reader of JSON can take.
+pub(crate) fn as_inline(bytes: &[u8]) -> Option<&RawValue> {
     if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return None;
     }
@@ -169,17 +225,17 @@ struct FieldsOut<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FieldsIn<'a> {
+struct FieldsIn<'a, S> {
     #[serde(default, rename = "position")]
     _position: IgnoredAny,
     #[serde(default, rename = "revision")]
     _revision: IgnoredAny,
-    stream: Parsed<StreamName>,
+    stream: S,
     id: Option<Parsed<EventId>>,
     #[serde(rename = "type")]
     event_type: Parsed<EventType>,
     time: Option<Parsed<Timestamp>>,
-    tags: Option<Vec<Parsed<Tag>>>,
+    tags: Option<BoundedTags>,
     content_type: Option<Parsed<ContentType>>,
     // `null` is a JSON value like any other where it stands for bytes.
     #[serde(borrow, default, deserialize_with = "present")]
@@ -243,6 +299,38 @@ impl<'de> Visitor<'de> for Readable {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
         while entries.next_entry::<Self, Self>()?.is_some() {}
         Ok(self)
+    }
+}
+
+/// A list of tags that ends with an error where no event could have so many.
+struct BoundedTags(Tags);
+
+impl<'de> Deserialize<'de> for BoundedTags {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = BoundedTags;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tags")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<BoundedTags, A::Error> {
+                let mut tags = Vec::new();
+                while let Some(Parsed(tag)) = items.next_element::<Parsed<Tag>>()? {
+                    if tags.len() == LINE_TAG_COUNT_MAX {
+                        return Err(serde::de::Error::custom(format_args!(
+                            "an event has at most {LINE_TAG_COUNT_MAX} tags"
+                        )));
+                    }
+                    tags.push(tag);
+                }
+                Ok(BoundedTags(tags.into_iter().collect()))
+            }
+        }
+
+        from.deserialize_seq(List)
     }
 }
 

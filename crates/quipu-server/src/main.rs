@@ -8,11 +8,9 @@
 mod cli;
 mod input;
 mod interrupt;
-mod line;
 mod open;
 mod output;
 mod report;
-mod time;
 mod verbs;
 
 use std::path::PathBuf;
@@ -23,6 +21,7 @@ use clap::Parser;
 use cli::{Cli, DEFAULT_DATA, Verb};
 use open::Target;
 use output::Output;
+use quipu_server::{line, time};
 use verbs::{Answer, Context};
 
 fn main() -> ExitCode {

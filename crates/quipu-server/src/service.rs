@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::config::Limits;
 use crate::metrics::{Metered, Metrics};
+use crate::slots::{Slot, Slots};
 
 /// A store that is being served.
 ///
@@ -28,6 +29,7 @@ struct Inner {
     /// Replaced as a whole when the configuration is read again.
     limits: RwLock<Arc<Limits>>,
     metrics: Arc<Metrics>,
+    slots: Slots,
     stopping: watch::Sender<bool>,
 }
 
@@ -58,12 +60,14 @@ impl Service {
         limits: Limits,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
+        let slots = Slots::new(limits.subscription_count_max);
         let inner = Inner {
             store: Arc::new(Metered::new(store, &metrics)),
             system: Arc::new(Metered::new(system, &metrics)),
             engine,
             limits: RwLock::new(Arc::new(limits)),
             metrics,
+            slots,
             stopping: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -105,6 +109,12 @@ impl Service {
     /// What is counted and timed.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    /// A place for one more subscription of this principal, until it is dropped; `None` where they
+    /// have as many as they may.
+    pub(crate) fn subscription_slot(&self, principal: &str) -> Option<Slot> {
+        self.inner.slots.take(principal)
     }
 
     /// Asks everything to come to its end: subscriptions first, since they never end by themselves.

@@ -4,20 +4,20 @@ use quipu_core::{AsOf, Position, Timestamp};
 
 /// The time as RFC 3339 text, `2011-09-30T22:38:44.546Z`. Times that calendars do not reach are
 /// shown as the nearest one that they do.
-pub(crate) fn to_text(time: Timestamp) -> String {
+pub fn to_text(time: Timestamp) -> String {
     let nearest = if time.as_micros() < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     jiff::Timestamp::from_microsecond(time.as_micros()).unwrap_or(nearest).to_string()
 }
 
 /// As [`to_text`], cut to the second.
-pub(crate) fn to_seconds_text(time: Timestamp) -> String {
+pub fn to_seconds_text(time: Timestamp) -> String {
     const SECOND: i64 = 1_000_000;
     let micros = time.as_micros();
     to_text(Timestamp::from_micros(micros.saturating_sub(micros.rem_euclid(SECOND))))
 }
 
 /// Reads an RFC 3339 time; what is finer than a microsecond is cut off.
-pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
+pub fn parse(text: &str) -> Result<Timestamp, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(time) => Ok(from_jiff(time)),
         Err(_) => Err(format!("\"{text}\" is not an RFC 3339 time such as 2011-12-24T18:00:00Z")),
@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Reads a moment: a number is a position, a date is its first moment in UTC.
-pub(crate) fn parse_as_of(text: &str) -> Result<AsOf, String> {
+pub fn parse_as_of(text: &str) -> Result<AsOf, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let position = text.parse().map_err(|_| format!("{text} is not a position"))?;
         return Ok(AsOf::Position(Position::new(position)));

@@ -2,9 +2,8 @@
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use crate::security::Access;
 use crate::service::Service;
@@ -17,7 +16,7 @@ pub(super) fn guard(router: Router, service: &Service) -> Router {
 async fn pass(State(service): State<Service>, mut request: Request, next: Next) -> Response {
     let operation = operation_of(&request);
     if crate::security::action_of(&operation).is_none() {
-        return StatusCode::NOT_FOUND.into_response();
+        return crate::http::unknown(&request);
     }
     request.extensions_mut().insert(Access::open(service));
     next.run(request).await

@@ -1,0 +1,14 @@
+//! HTTP: JSON, server-sent events, CloudEvents, problems, the description.
+
+mod append;
+mod client;
+mod cloud_events;
+mod description;
+mod examples;
+mod names;
+mod noise;
+mod problems;
+mod read;
+mod spied;
+mod streams;
+mod subscribe;

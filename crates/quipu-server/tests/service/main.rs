@@ -1,0 +1,3 @@
+//! The service, asked over real sockets.
+
+mod http;
