@@ -41,9 +41,9 @@ pub(crate) use problem::{Kind, Problem};
 
 /// The routes of HTTP, as the permission table names them.
 pub(crate) fn routes() -> Router {
-    let (router, api) = documented().split_for_parts();
     // The same in every server of the process, and made once.
     static DESCRIPTION: OnceLock<String> = OnceLock::new();
+    let (router, api) = documented().split_for_parts();
     let description = DESCRIPTION.get_or_init(|| openapi::to_text(api));
     router
         .route("/", get(page))

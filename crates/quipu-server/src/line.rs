@@ -143,7 +143,7 @@ fn error_at(text: &[u8], offset: usize, reason: &str) -> LineError {
 /// The line and the column, both counted from 1, of the byte at `offset`.
 pub fn place_of(text: &[u8], offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
-    let breaks = before.iter().filter(|byte| **byte == b'\n').count();
+    let breaks = before.split(|byte| *byte == b'\n').count() - 1;
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |index| index + 1);
     (breaks + 1, before.len() - start + 1)
 }

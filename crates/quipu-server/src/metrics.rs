@@ -148,7 +148,7 @@ impl Metrics {
         self
     }
 
-    /// All metrics in the text format of OpenMetrics 1.0, with what the store is like right now.
+    /// All metrics in the text format of `OpenMetrics` 1.0, with what the store is like right now.
     pub(crate) fn text(&self, frontier: u64, engine: Option<&Engine>) -> String {
         self.frontier.set(signed(frontier));
         self.look_at_subscriptions(frontier);

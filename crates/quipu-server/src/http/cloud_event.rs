@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 in JSON: read for appends, written for reads.
+//! `CloudEvents` 1.0 in JSON: read for appends, written for reads.
 //!
 //! | attribute | read | written |
 //! |---|---|---|
@@ -147,18 +147,16 @@ impl Attributes {
                 metadata.insert(key.to_owned(), value.into());
             }
         }
-        let event_id = match Uuid::try_parse(&id) {
-            Ok(uuid) => EventId::from_uuid(uuid),
-            Err(_) => {
-                let name = format!("{source}\n{id}");
-                kept.insert("id".to_owned(), id.into());
-                EventId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
-            }
-        };
+        let uuid = Uuid::try_parse(&id).unwrap_or_else(|_| {
+            let name = format!("{source}\n{id}");
+            kept.insert("id".to_owned(), id.into());
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
+        });
         kept.insert("source".to_owned(), source.into());
         kept.extend(self.texts);
         metadata.insert(KEPT.to_owned(), kept.into());
-        let mut event = NewEvent::new(event_type, content_type, data).with_id(event_id);
+        let mut event =
+            NewEvent::new(event_type, content_type, data).with_id(EventId::from_uuid(uuid));
         event.tags = tags;
         Ok(event.with_metadata(Value::Object(metadata).to_string()))
     }

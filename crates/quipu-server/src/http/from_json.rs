@@ -347,7 +347,7 @@ mod tests {
         let cases = [
             ("{\n \"events\": [\n  {\"stream\": \"a\"}]}", 3, 17, "missing field `type`"),
             ("{\"events\":\n[{\"type\":\"A\"}]}", 2, 2, "missing field `stream`"),
-            ("{\"events\":[\n{\"stream\":\"a\",\n\"colour\":1}]}", 3, 9, "unknown field `colour`"),
+            ("{\"events\":[\n{\"stream\":\"a\",\n\"colour\":1}]}", 3, 8, "unknown field `colour`"),
             ("{\"colour\":1}", 1, 9, "unknown field `colour`"),
             ("\n [1]", 2, 2, "an append is a JSON object"),
             ("{\"events\":[1]}", 1, 12, "an event is a JSON object"),

@@ -1,4 +1,4 @@
-//! The description of the HTTP interface, OpenAPI 3.1, made from the handlers.
+//! The description of the HTTP interface, `OpenAPI` 3.1, made from the handlers.
 //!
 //! The types here describe what is read and written by hand, byte for byte; a test compares them
 //! with it.
@@ -166,7 +166,7 @@ struct Condition {
     after: Option<u64>,
 }
 
-/// An event as CloudEvents 1.0 has it in JSON. Further attributes are extensions.
+/// An event as `CloudEvents` 1.0 has it in JSON. Further attributes are extensions.
 #[derive(ToSchema)]
 pub(super) struct CloudEvent {
     /// 1.0.

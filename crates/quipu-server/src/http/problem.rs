@@ -13,8 +13,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 use super::failure;
+use crate::security::Denied;
 
 /// The content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -148,9 +150,22 @@ impl Kind {
     }
 }
 
+/// A failure as the answer to its request.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Problem(Box<Fields>);
+
+impl utoipa::PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        <Fields as utoipa::PartialSchema>::schema()
+    }
+}
+
+impl ToSchema for Problem {}
+
 /// What went wrong with a request (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Problem {
+struct Fields {
     /// What kind of problem it is, stable: `/problems/conflict`, for instance.
     #[serde(rename = "type")]
     #[schema(example = "/problems/conflict")]
@@ -188,7 +203,7 @@ impl Problem {
         if matches!(row.status, 429 | 503) {
             headers.push((RETRY_AFTER, HeaderValue::from_static("1")));
         }
-        Self {
+        Self(Box::new(Fields {
             kind: format!("/problems/{}", row.name),
             title: row.title,
             status: row.status,
@@ -198,7 +213,7 @@ impl Problem {
             retryable: row.retryable,
             data: BTreeMap::new(),
             headers,
-        }
+        }))
     }
 
     /// A request that is not well formed.
@@ -209,7 +224,7 @@ impl Problem {
     /// The same problem with this reason.
     #[must_use]
     pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.0.cause = Some(cause.into());
         self
     }
 
@@ -232,40 +247,42 @@ impl Problem {
     /// The same problem with other advice.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
+        self.0.hint = hint.into();
         self
     }
 
     /// The same problem with one more member.
     #[must_use]
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.data.insert(name, value.into());
+        self.0.data.insert(name, value.into());
         self
     }
 
     /// The same problem with one more header.
     #[must_use]
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
     /// The same problem as the answer to a precondition in a header: 412 in place of 409.
     #[must_use]
-    pub(super) fn of_header(self) -> Self {
-        if self.status != Kind::Conflict.row().status {
-            return self;
+    pub(super) fn of_header(mut self) -> Self {
+        if self.0.status == Kind::Conflict.row().status {
+            let row = Kind::PreconditionFailed.row();
+            self.0.kind = format!("/problems/{}", row.name);
+            self.0.title = row.title;
+            self.0.status = row.status;
+            row.hint.clone_into(&mut self.0.hint);
         }
-        let row = Kind::PreconditionFailed.row();
-        let kind = format!("/problems/{}", row.name);
-        Self { kind, title: row.title, status: row.status, hint: row.hint.to_owned(), ..self }
+        self
     }
 
     /// What happened this time, with its reason.
     pub(super) fn to_text(&self) -> String {
-        match &self.cause {
-            Some(cause) => format!("{}: {cause}", self.detail),
-            None => self.detail.clone(),
+        match &self.0.cause {
+            Some(cause) => format!("{}: {cause}", self.0.detail),
+            None => self.0.detail.clone(),
         }
     }
 }
@@ -273,15 +290,15 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).expect("texts and numbers are JSON");
-        let status = StatusCode::from_u16(self.status).expect("the table has statuses only");
+        let status = StatusCode::from_u16(self.0.status).expect("the table has statuses only");
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(self.0.headers);
         response
     }
 }
 
-impl From<crate::security::Denied> for Problem {
-    fn from(denied: crate::security::Denied) -> Self {
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
         failure::of_denied(&denied)
     }
 }

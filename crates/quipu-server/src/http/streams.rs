@@ -4,7 +4,7 @@ use axum::extract::{Extension, Request};
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::response::{IntoResponse, Response};
 use quipu_core::{
-    Change, Direction, EventRef, ListStreams, ReadStream, StreamMetadata, StreamName,
+    Change, Direction, EventBatch, EventRef, ListStreams, ReadStream, StreamMetadata, StreamName,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -154,7 +154,7 @@ pub(super) async fn metadata(
     };
     let mut found = access.store().read_stream(read).await?;
     let batch = found.batches.next().await?;
-    let latest = batch.as_ref().and_then(|batch| batch.first());
+    let latest = batch.as_ref().and_then(EventBatch::first);
     // What is malformed counts as none.
     let is_metadata =
         |event: &EventRef<'_>| StreamMetadata::parse_strictly(event.data_bytes()).is_some();

@@ -136,7 +136,7 @@ async fn open(
     let first = subscription.next().await?;
     let feed =
         Feed { subscription, access, place, first: Some(first), is_over: false, _slot: slot };
-    let chunks = futures_lite::stream::unfold(feed, |feed| feed.next());
+    let chunks = futures_lite::stream::unfold(feed, Feed::next);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(chunks)).into_response())
 }

@@ -1,4 +1,6 @@
-//! HTTP: JSON, server-sent events, CloudEvents, problems, the description.
+//! HTTP: JSON, server-sent events, `CloudEvents`, problems, the description.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod append;
 mod client;

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::client::World;
 
 fn encode_all(name: &str) -> String {
-    name.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    name.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"))
 }
 
 #[tokio::test]

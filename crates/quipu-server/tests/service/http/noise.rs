@@ -161,7 +161,7 @@ async fn no_request_stops_the_server() {
     const REQUEST_COUNT: usize = 20;
     const RAW_COUNT: usize = 1_000;
     let given = std::env::var("QUIPU_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or_else(|| seed_of_the_hour());
+    let seed = given.unwrap_or_else(seed_of_the_hour);
     println!("replay with QUIPU_SEED={seed}");
     let mut random = Random(seed | 1);
     let world = World::new().await;
@@ -178,7 +178,7 @@ async fn no_request_stops_the_server() {
     }
     for _ in 0..RAW_COUNT {
         let mut bytes = random_request(&mut random, true);
-        for _ in 0..random.below(6) + 1 {
+        for _ in 0..=random.below(6) {
             let at = random.below(bytes.len());
             match random.below(3) {
                 0 => bytes[at] = random.below(256) as u8,
