@@ -249,8 +249,8 @@ impl EventStore for Client {
         Box::pin(async move {
             let request = proto::WaitVisibleRequest { position: position.get() };
             // It may take long by its nature: the limit of other calls does not count.
-            let proto::WaitVisibleResponse {} = self
-                .read(request, |mut store, request| async move {
+            let proto::WaitVisibleResponse {} =
+                self.read(request, |mut store, request| async move {
                     store.wait_visible(request).await
                 })
                 .await?;

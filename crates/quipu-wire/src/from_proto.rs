@@ -100,7 +100,8 @@ impl<'a> Columns<'a> {
         let metadata_size = size(&message.metadata_sizes)?;
         let data_size = size(&message.data_sizes)?;
         let id = message.ids.get(index * 16..(index + 1) * 16).ok_or_else(uneven)?;
-        let sizes = [stream_size, type_size, content_type_size, tags_size, metadata_size, data_size];
+        let sizes =
+            [stream_size, type_size, content_type_size, tags_size, metadata_size, data_size];
         let span = EventSpan {
             position: Position::new(*message.positions.get(index).ok_or_else(uneven)?),
             revision: Revision::new(*message.revisions.get(index).ok_or_else(uneven)?),
@@ -231,9 +232,7 @@ fn append(message: proto::Append) -> Result<Append, Malformed> {
 fn new_event(message: proto::NewEvent) -> Result<NewEvent, Malformed> {
     let content_type = match message.content_type.as_str() {
         "" => ContentType::json(),
-        text => {
-            ContentType::new(text).map_err(|error| Malformed::new("content_type", error))?
-        }
+        text => ContentType::new(text).map_err(|error| Malformed::new("content_type", error))?,
     };
     Ok(NewEvent {
         id: event_id(&message.id)?,

@@ -13,6 +13,8 @@ pub mod status;
 pub mod to_proto;
 
 mod client;
+#[cfg(test)]
+mod descriptors;
 
 pub use client::{Client, ClientIdentity, ClientOptions, ConnectError};
 pub use status::{Refused, RemoteError, TransportError};

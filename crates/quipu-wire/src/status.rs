@@ -106,9 +106,7 @@ pub(crate) fn without_details(status: Status) -> StorageError {
 pub(crate) fn refused(status: &Status) -> Option<Refused> {
     match status.code() {
         Code::Unauthenticated => Some(Refused::Unauthenticated),
-        Code::PermissionDenied => {
-            Some(Refused::Forbidden { message: status.message().to_owned() })
-        }
+        Code::PermissionDenied => Some(Refused::Forbidden { message: status.message().to_owned() }),
         _ => None,
     }
 }

@@ -65,10 +65,7 @@ fn stopping(service: Service) -> stream::Boxed<()> {
 }
 
 impl Changes {
-    async fn next(
-        &mut self,
-        under_way_max: usize,
-    ) -> Option<Result<AppendStreamResponse, Status>> {
+    async fn next(&mut self, under_way_max: usize) -> Option<Result<AppendStreamResponse, Status>> {
         while !self.is_over {
             match self.step(under_way_max).await {
                 Step::Made(Ok(answer)) => return Some(Ok(answer)),

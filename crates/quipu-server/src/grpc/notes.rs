@@ -4,20 +4,13 @@ use futures_lite::stream;
 use quipu_core::Position;
 use quipu_wire::proto::notes_server::Notes;
 use quipu_wire::proto::{
-    GetSnapshotRequest, GetSnapshotResponse,
-    PutSnapshotRequest, PutSnapshotResponse,
-    PruneSnapshotsRequest, PruneSnapshotsResponse,
-    GetCheckpointRequest, GetCheckpointResponse,
-    SwapCheckpointRequest, SwapCheckpointResponse,
-    ListCheckpointsRequest, ListCheckpointsResponse,
-    AcquireLeaseRequest, AcquireLeaseResponse,
-    RenewLeaseRequest, RenewLeaseResponse,
-    ReleaseLeaseRequest, ReleaseLeaseResponse,
-    GetLeaseRequest, GetLeaseResponse,
-    ReportComponentRequest, ReportComponentResponse,
-    ListComponentsRequest, ListComponentsResponse,
-    RemoveComponentRequest, RemoveComponentResponse,
-    LeaveRequestRequest, LeaveRequestResponse,
+    AcquireLeaseRequest, AcquireLeaseResponse, GetCheckpointRequest, GetCheckpointResponse,
+    GetLeaseRequest, GetLeaseResponse, GetSnapshotRequest, GetSnapshotResponse,
+    LeaveRequestRequest, LeaveRequestResponse, ListCheckpointsRequest, ListCheckpointsResponse,
+    ListComponentsRequest, ListComponentsResponse, PruneSnapshotsRequest, PruneSnapshotsResponse,
+    PutSnapshotRequest, PutSnapshotResponse, ReleaseLeaseRequest, ReleaseLeaseResponse,
+    RemoveComponentRequest, RemoveComponentResponse, RenewLeaseRequest, RenewLeaseResponse,
+    ReportComponentRequest, ReportComponentResponse, SwapCheckpointRequest, SwapCheckpointResponse,
     TakeRequestsRequest, TakeRequestsResponse,
 };
 use quipu_wire::{from_proto, to_proto};

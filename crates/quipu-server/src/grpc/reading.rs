@@ -77,9 +77,7 @@ pub(super) fn of_stream(access: Access, read: StreamRead) -> Answers<ReadStreamR
 pub(super) fn of_log(access: Access, read: LogRead) -> Answers<ReadAllResponse> {
     use read_all_response::Part;
     let head = ReadAllResponse { part: Some(Part::Frontier(read.frontier.get())) };
-    pages(access, head, read.batches, |events| ReadAllResponse {
-        part: Some(Part::Events(events)),
-    })
+    pages(access, head, read.batches, |events| ReadAllResponse { part: Some(Part::Events(events)) })
 }
 
 /// The messages of a read of one term. The read is whole in memory already.

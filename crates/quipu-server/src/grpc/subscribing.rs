@@ -42,8 +42,7 @@ pub(super) async fn begin(
     let service = access.service().clone();
     let stopping = Box::pin(stream::once_future(async move { service.stopping().await }));
     let ready = VecDeque::from([(begun, place)]);
-    let feed =
-        Feed { access, subscription, is_of_stream, stopping, ready, place, is_over: false };
+    let feed = Feed { access, subscription, is_of_stream, stopping, ready, place, is_over: false };
     Ok(Box::pin(stream::unfold(feed, |mut feed| async move {
         let answer = feed.next().await?;
         Some((answer, feed))

@@ -156,8 +156,7 @@ pub(super) async fn connect(uri: &str, options: ClientOptions) -> Result<Client,
         Some(refused) => ConnectError::Refused(refused),
         None => ConnectError::Unreachable(TransportError::new(status)),
     })?;
-    let identity =
-        from_proto::identity(answer.into_inner()).map_err(ConnectError::NotAServer)?;
+    let identity = from_proto::identity(answer.into_inner()).map_err(ConnectError::NotAServer)?;
     let subscriptions = endpoint.connect_lazy();
     let identity = Mutex::new(identity);
     let inner = Inner { calls, subscriptions, credentials, options, identity };

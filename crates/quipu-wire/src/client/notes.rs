@@ -90,9 +90,9 @@ impl Checkpoints for Client {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>, CheckpointError>> {
-        Box::pin(async move {
-            Ok(ask!(self.list_checkpoints, proto::ListCheckpointsRequest {})?.names)
-        })
+        Box::pin(
+            async move { Ok(ask!(self.list_checkpoints, proto::ListCheckpointsRequest {})?.names) },
+        )
     }
 }
 

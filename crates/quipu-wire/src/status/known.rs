@@ -56,8 +56,7 @@ impl ContractError for AppendError {
 }
 
 fn invalid(error: &proto::Error) -> Option<InvalidAppend> {
-    let [index, size, size_max] =
-        [error.index, error.size, error.size_max].map(from_proto::count);
+    let [index, size, size_max] = [error.index, error.size, error.size_max].map(from_proto::count);
     Some(match error.code() {
         ErrorCode::EventTooLarge => InvalidAppend::EventTooLarge { index, size, size_max },
         ErrorCode::AppendTooLarge => InvalidAppend::TooLarge { size, size_max },

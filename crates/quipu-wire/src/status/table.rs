@@ -20,21 +20,11 @@ pub struct Meaning {
     pub hint: &'static str,
 }
 
-const fn never(
-    code: ErrorCode,
-    grpc: Code,
-    name: &'static str,
-    hint: &'static str,
-) -> Meaning {
+const fn never(code: ErrorCode, grpc: Code, name: &'static str, hint: &'static str) -> Meaning {
     Meaning { code, grpc, name, retryable: false, hint }
 }
 
-const fn later(
-    code: ErrorCode,
-    grpc: Code,
-    name: &'static str,
-    hint: &'static str,
-) -> Meaning {
+const fn later(code: ErrorCode, grpc: Code, name: &'static str, hint: &'static str) -> Meaning {
     Meaning { code, grpc, name, retryable: true, hint }
 }
 

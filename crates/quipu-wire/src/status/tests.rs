@@ -78,10 +78,11 @@ fn violations() -> Vec<Violation> {
         ExpectedRevision::Deleted,
         ExpectedRevision::Tombstoned,
     ];
-    let of_streams = expected
-        .into_iter()
-        .zip(found)
-        .map(|(expected, found)| Violation::Stream { stream: stream(), expected, found });
+    let of_streams = expected.into_iter().zip(found).map(|(expected, found)| Violation::Stream {
+        stream: stream(),
+        expected,
+        found,
+    });
     of_streams.chain([Violation::Query { index: 2, position: place(40) }]).collect()
 }
 
