@@ -1,16 +1,54 @@
 //! The native protocol: `quipu.v1` over gRPC.
 
+mod answering;
+mod changes;
+mod notes;
+mod reading;
 mod store;
+mod subscribing;
 
 use axum::Router;
+use quipu_wire::proto::DESCRIPTORS;
+use quipu_wire::proto::notes_server::NotesServer;
 use quipu_wire::proto::store_server::StoreServer;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::service::Service;
 
+/// What the service of health knows: the server as a whole, and the services of the protocol.
+const HEALTHY: [&str; 3] = ["", "quipu.v1.Store", "quipu.v1.Notes"];
+
 /// The routes of all gRPC services.
 pub(crate) fn routes(service: &Service) -> Router {
-    let store = StoreServer::new(store::Handler)
-        .max_decoding_message_size(service.limits().request_size_max);
-    Routes::new(store).prepare().into_axum_router()
+    let size_max = service.limits().request_size_max;
+    let store = StoreServer::new(store::Handler).max_decoding_message_size(size_max);
+    let notes = NotesServer::new(notes::Handler).max_decoding_message_size(size_max);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .build_v1()
+        .expect("the build made the descriptors from the protocol's files");
+    let reporter = HealthReporter::new();
+    let health = HealthService::from_health_reporter(reporter.clone());
+    tokio::spawn(report_health(reporter, service.clone()));
+    Routes::new(store)
+        .add_service(notes)
+        .add_service(reflection)
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        .prepare()
+        .into_axum_router()
+}
+
+/// Says that everything serves until the server stops. Then those who watch are told, and their
+/// calls end, so that the server need not wait for them.
+async fn report_health(mut reporter: HealthReporter, service: Service) {
+    for name in HEALTHY {
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+    }
+    service.stopping().await;
+    for name in HEALTHY {
+        reporter.set_service_status(name, ServingStatus::NotServing).await;
+        reporter.clear_service_status(name).await;
+    }
 }

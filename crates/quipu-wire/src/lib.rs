@@ -1,6 +1,25 @@
 //! Quipu's own gRPC protocol: its messages, what they mean, and a client that is an event store.
+//!
+//! ```text
+//! proto       the messages, generated from proto/quipu/v1
+//! to_proto    the contract's words as messages
+//! from_proto  messages in the contract's words; checks everything
+//! status      the table of errors, both ways
+//! client      an event store over the network
+//! ```
 
-/// The messages and services as `proto/quipu/v1/quipu.proto` has them.
+pub mod from_proto;
+pub mod status;
+pub mod to_proto;
+
+mod client;
+#[cfg(test)]
+mod descriptors;
+
+pub use client::{Client, ClientIdentity, ClientOptions, ConnectError};
+pub use status::{Refused, RemoteError, TransportError};
+
+/// The messages and services as `proto/quipu/v1` has them.
 #[expect(missing_docs, unused_qualifications, reason = "generated from the protocol")]
 pub mod proto {
     tonic::include_proto!("quipu.v1");

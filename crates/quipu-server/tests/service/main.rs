@@ -1,3 +1,7 @@
-//! The service, asked over real sockets.
+//! The server in this process, as its clients see it over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod contract;
+mod grpc;
 mod http;

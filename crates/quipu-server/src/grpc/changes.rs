@@ -1,0 +1,122 @@
+//! Many changes over one call.
+
+use futures_lite::{StreamExt, stream};
+use quipu_wire::proto::append_stream_response::Outcome;
+use quipu_wire::proto::{self, AppendStreamRequest, AppendStreamResponse};
+use quipu_wire::status::Failure;
+use quipu_wire::{from_proto, to_proto};
+use tokio::task::JoinSet;
+use tonic::{Status, Streaming};
+
+use super::answering::{Answers, check, explained, failed};
+use crate::security::Access;
+use crate::service::Service;
+
+/// Makes a change, and says how it ended.
+pub(super) async fn make(
+    access: &Access,
+    change: Option<proto::Change>,
+) -> Result<proto::Appended, Box<proto::Error>> {
+    let change = from_proto::change(change).map_err(|error| Box::new(explained(error)))?;
+    let made = access.store().change(change).await;
+    made.map(to_proto::appended).map_err(|error| Box::new(explained(error)))
+}
+
+/// The changes of one call that are under way.
+struct Changes {
+    access: Access,
+    requests: Option<Streaming<AppendStreamRequest>>,
+    under_way: JoinSet<AppendStreamResponse>,
+    stopping: stream::Boxed<()>,
+    is_over: bool,
+}
+
+/// What happened next to a call of many changes.
+enum Step {
+    Made(Result<AppendStreamResponse, tokio::task::JoinError>),
+    Asked(Result<Option<AppendStreamRequest>, Status>),
+    Stopping,
+    Done,
+}
+
+/// Answers each request when its change is made. At most as many are under way as one connection
+/// may have requests: beyond that, the requests wait in the transport.
+pub(super) fn answers(
+    access: Access,
+    requests: Streaming<AppendStreamRequest>,
+) -> Answers<AppendStreamResponse> {
+    let service = access.service().clone();
+    let under_way_max = service.limits().in_flight_max as usize;
+    let changes = Changes {
+        stopping: stopping(service),
+        access,
+        requests: Some(requests),
+        under_way: JoinSet::new(),
+        is_over: false,
+    };
+    Box::pin(stream::unfold(changes, move |mut changes| async move {
+        let answer = changes.next(under_way_max).await?;
+        Some((answer, changes))
+    }))
+}
+
+fn stopping(service: Service) -> stream::Boxed<()> {
+    Box::pin(stream::once_future(async move { service.stopping().await }))
+}
+
+impl Changes {
+    async fn next(&mut self, under_way_max: usize) -> Option<Result<AppendStreamResponse, Status>> {
+        while !self.is_over {
+            match self.step(under_way_max).await {
+                Step::Made(Ok(answer)) => return Some(Ok(answer)),
+                Step::Made(Err(error)) => {
+                    self.is_over = true;
+                    return Some(Err(Status::internal(error.to_string())));
+                }
+                Step::Asked(Ok(Some(request))) => {
+                    if let Err(status) = check(&self.access) {
+                        self.is_over = true;
+                        return Some(Err(status));
+                    }
+                    self.begin(request);
+                }
+                // What is under way is still answered.
+                Step::Asked(Ok(None)) => self.requests = None,
+                // The client is gone: nobody waits for the answers.
+                Step::Asked(Err(_)) | Step::Done => self.is_over = true,
+                Step::Stopping => {
+                    self.requests = None;
+                    if self.under_way.is_empty() {
+                        self.is_over = true;
+                        return Some(Err(failed(Failure::Stopping { resume_after: None })));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    async fn step(&mut self, under_way_max: usize) -> Step {
+        let has_room = self.under_way.len() < under_way_max;
+        let Some(requests) = &mut self.requests else {
+            return self.under_way.join_next().await.map_or(Step::Done, Step::Made);
+        };
+        // None of these loses anything when another comes first.
+        tokio::select! {
+            Some(made) = self.under_way.join_next() => Step::Made(made),
+            asked = requests.message(), if has_room => Step::Asked(asked),
+            Some(()) = self.stopping.next() => Step::Stopping,
+        }
+    }
+
+    fn begin(&mut self, request: AppendStreamRequest) {
+        let access = self.access.clone();
+        self.under_way.spawn(async move {
+            let outcome = match make(&access, request.change).await {
+                Ok(appended) => Outcome::Appended(appended),
+                Err(error) => Outcome::Error(*error),
+            };
+            AppendStreamResponse { number: request.number, outcome: Some(outcome) }
+        });
+    }
+}
