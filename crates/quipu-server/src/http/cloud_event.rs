@@ -15,14 +15,17 @@
 //!
 //! What is kept in the metadata is there under the key `cloudEvent`, by the attributes' names.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use quipu_core::{ContentType, EventId, EventRef, EventType, NewEvent, Tags};
-use serde::Serialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::line::{self, LineError};
@@ -32,6 +35,9 @@ use crate::time;
 pub(super) const ONE: &str = "application/cloudevents+json";
 /// The content type of a list of events.
 pub(super) const BATCH: &str = "application/cloudevents-batch+json";
+
+/// The most attributes of one event.
+const ATTRIBUTE_COUNT_MAX: usize = 256;
 
 /// The metadata key of what the store has no place for.
 const KEPT: &str = "cloudEvent";
@@ -66,11 +72,46 @@ const OWN: [&str; 13] = [
 
 /// Reads one cloud event.
 pub(super) fn from_json(text: &[u8]) -> Result<NewEvent, LineError> {
-    let mut attributes: BTreeMap<String, &RawValue> = serde_json::from_slice(text)?;
+    let AttributeMap(mut attributes) = serde_json::from_slice(text)?;
     // What is wrong with an attribute is said where the event begins.
     let attributes = Attributes::take(&mut attributes);
     let event = attributes.and_then(Attributes::into_event);
     event.map_err(|reason| LineError { line: 1, column: 1, reason })
+}
+
+/// The members of a cloud event by name: each once, and no more than an event could need.
+struct AttributeMap<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for AttributeMap<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = BTreeMap<String, &'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a cloud event, from { to }")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if members.contains_key(&name) {
+                        let reason = format_args!("the attribute {name:?} is there twice");
+                        return Err(A::Error::custom(reason));
+                    }
+                    if members.len() == ATTRIBUTE_COUNT_MAX {
+                        let reason = format_args!("more than {ATTRIBUTE_COUNT_MAX} attributes");
+                        return Err(A::Error::custom(reason));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(members)
+            }
+        }
+
+        from.deserialize_map(Members).map(Self)
+    }
 }
 
 struct Attributes {
@@ -437,6 +478,11 @@ mod tests {
 
             assert!(refused.contains(reason), "{event}: {refused}");
         }
+        let twice = from_json(br#"{"id":"a","id":"b"}"#).unwrap_err();
+        assert!(twice.reason.contains("twice") && twice.column > 1, "{twice:?}");
+        let many: Vec<String> = (0..=ATTRIBUTE_COUNT_MAX).map(|n| format!("\"a{n}\":1")).collect();
+        let many = from_json(format!("{{{}}}", many.join(",")).as_bytes()).unwrap_err();
+        assert!(many.reason.contains("more than 256"), "{many:?}");
         let both = json!({"data": 1, "data_base64": ""});
         assert!(read(&both).unwrap_err().contains("not both"));
         let not_json = json!({"datacontenttype": "text/plain", "data": 1, "specversion": "1.0",
