@@ -1,12 +1,13 @@
 //! HTTP: JSON, server-sent events, health, metrics, and the page at `/`.
 
 mod health;
+mod session;
 
 use axum::Router;
 use axum::extract::Extension;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::security::Access;
 
@@ -17,6 +18,7 @@ pub(crate) fn routes() -> Router {
         .route("/metrics", get(metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/session", post(session::begin))
 }
 
 async fn page() -> Html<&'static str> {

@@ -10,6 +10,8 @@ pub struct Metrics {
     registry: Registry,
     /// Connections that were accepted.
     pub(crate) connections: Counter,
+    /// Requests that were refused for what they showed or may not do.
+    pub(crate) refused: Counter,
 }
 
 impl Metrics {
@@ -17,7 +19,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix("quipu");
         let connections = Counter::default();
         registry.register("connections", "Connections accepted", connections.clone());
-        Self { registry, connections }
+        let refused = Counter::default();
+        let help = "Requests refused for want of credentials or rights";
+        registry.register("requests_refused", help, refused.clone());
+        Self { registry, connections, refused }
     }
 
     /// All metrics in the text format of OpenMetrics 1.0.

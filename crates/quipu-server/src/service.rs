@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::config::Limits;
 use crate::metrics::Metrics;
+use crate::security::Authority;
 
 /// A store that is being served.
 ///
@@ -24,6 +25,7 @@ struct Inner {
     system: Arc<dyn EventStore>,
     limits: Limits,
     metrics: Metrics,
+    authority: Authority,
     stopping: watch::Sender<bool>,
 }
 
@@ -35,11 +37,26 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// A service over two handles to one log: one with an application's rights, one with the
-    /// system's.
+    /// system's. Whoever reaches it may do what an application may do.
     pub fn new(store: Arc<dyn EventStore>, system: Arc<dyn EventStore>, limits: Limits) -> Self {
+        Self::secured(store, system, limits, Authority::open())
+    }
+
+    /// As [`new`](Self::new), where `authority` decides who may do what.
+    pub fn secured(
+        store: Arc<dyn EventStore>,
+        system: Arc<dyn EventStore>,
+        limits: Limits,
+        authority: Authority,
+    ) -> Self {
         let stopping = watch::Sender::new(false);
         let metrics = Metrics::new();
-        Self { inner: Arc::new(Inner { store, system, limits, metrics, stopping }) }
+        Self { inner: Arc::new(Inner { store, system, limits, metrics, authority, stopping }) }
+    }
+
+    /// Who decides who may do what.
+    pub fn authority(&self) -> &Authority {
+        &self.inner.authority
     }
 
     /// The store as applications see it. Handlers take it from

@@ -18,6 +18,10 @@ const VERBS: &[&str] = &[
     "backup",
     "restore",
     "bench",
+    "token",
+    "user",
+    "rule",
+    "cert",
     "completions",
 ];
 
@@ -45,6 +49,15 @@ fn every_verb_has_help_with_an_example() {
     let projection_verbs = ["pause", "resume", "retry", "promote", "rebuild"];
     let nested = nested.chain(projection_verbs.iter().map(|verb| vec!["projections", verb]));
     let nested = nested.chain(["list", "retry", "drop"].iter().map(|verb| vec!["parked", verb]));
+    let access_verbs = [
+        ("token", &["create", "list", "revoke"][..]),
+        ("user", &["add", "list", "remove", "passwd", "certificate"]),
+        ("rule", &["add", "list", "remove"]),
+        ("cert", &["init", "client"]),
+    ];
+    let access_verbs =
+        access_verbs.iter().flat_map(|(verb, nested)| nested.iter().map(|it| vec![*verb, it]));
+    let nested = nested.chain(access_verbs);
     let plain = VERBS.iter().filter(|verb| **verb != "stream").map(|verb| vec![*verb]);
     for verb in plain.chain(nested) {
         let help = store.run(&[&verb[..], &["--help"]].concat()).ok().out();
