@@ -25,7 +25,7 @@ impl Metrics {
         Self { registry, connections, refused }
     }
 
-    /// All metrics in the text format of OpenMetrics 1.0.
+    /// All metrics in the text format of `OpenMetrics` 1.0.
     pub fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a text does not fail");

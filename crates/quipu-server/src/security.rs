@@ -27,6 +27,7 @@ pub use audit::AUDIT_STREAM;
 pub(crate) use audit::keep;
 pub use authority::{Authority, Change};
 pub(crate) use authority::{LoginError, NewSession, Proof};
+pub(crate) use credentials::Stamp;
 pub use credentials::{ChangeError, Credentials, CredentialsError, NumberedRule, Principal, Token};
 pub use exposure::{Authentication, Exposure, ExposureError, Listen, Transport, check_exposure};
 pub use password::{PASSWORD_SIZE_MAX, PASSWORD_SIZE_MIN, PasswordError};

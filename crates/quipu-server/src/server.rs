@@ -40,6 +40,7 @@ pub struct Server {
     service: Service,
     accepting: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    reloading: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -57,6 +58,7 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let router = gate::guard(http::routes().merge(grpc::routes(&service)), &service);
+        let reloading = tls.clone().map(|tls| tokio::spawn(tls.keep(service.clone())));
         let acceptor = Acceptor {
             listener,
             router,
@@ -67,7 +69,7 @@ impl Server {
         };
         let accepting = tokio::spawn(acceptor.run());
         let keeping = tokio::spawn(security::keep(service.clone()));
-        Ok(Self { address, service, accepting, keeping })
+        Ok(Self { address, service, accepting, keeping, reloading })
     }
 
     /// Where it listens: the port that the system chose, if it was asked to.
@@ -82,6 +84,9 @@ impl Server {
         // A panic in it is on record already, and there is nothing left to stop then.
         let _panicked = self.accepting.await;
         let _panicked = self.keeping.await;
+        if let Some(reloading) = self.reloading {
+            let _panicked = reloading.await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The audit of administration: who was added, removed or revoked, and who was refused.
 //!
-//! One task looks at the credentials file twice a second and keeps the stream [`AUDIT_STREAM`]. What
+//! One task looks at the credentials file four times a second and keeps the stream [`AUDIT_STREAM`]. What
 //! it writes has names and ids, never secrets or their hashes: events are kept for ever.
 
 use std::collections::BTreeSet;
@@ -17,9 +17,9 @@ use crate::service::Service;
 pub const AUDIT_STREAM: &str = "$audit";
 
 /// How often the credentials file is looked at.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(250);
 /// After how many looks the refused logins are written down: a minute.
-const LOOKS_PER_REPORT: u32 = 120;
+const LOOKS_PER_REPORT: u32 = 240;
 /// The most events that wait for a store that does not take them. More are dropped, with a warning.
 const PENDING_COUNT_MAX: usize = 10_000;
 

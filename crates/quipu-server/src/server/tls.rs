@@ -5,12 +5,20 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
+
+use crate::security::Stamp;
+use crate::service::Service;
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The files that TLS needs, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +38,8 @@ pub struct TlsFiles {
 #[derive(Clone)]
 pub struct Tls {
     files: Arc<TlsFiles>,
+    /// The files as they were when they were first read.
+    stamps: Stamps,
     /// Guards which configuration new connections get. Nothing happens under it but cloning.
     current: Arc<RwLock<Arc<ServerConfig>>>,
 }
@@ -96,8 +106,10 @@ impl Tls {
     ///
     /// See [`TlsError`].
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        // The stamps come first: a file that changes while it is read is read again.
+        let stamps = stamps(&files);
         let current = Arc::new(RwLock::new(Arc::new(read(&files)?)));
-        Ok(Self { files: Arc::new(files), current })
+        Ok(Self { files: Arc::new(files), stamps, current })
     }
 
     /// Reads the files again: connections that begin later use them. Those that there are go on as
@@ -112,6 +124,38 @@ impl Tls {
         Ok(())
     }
 
+    /// Reloads whenever one of the files has changed, until the service stops.
+    pub(super) async fn keep(self, service: Service) {
+        let mut seen = self.stamps;
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopping = service.stopping();
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => return,
+                _ = interval.tick() => {}
+            }
+            let tls = self.clone();
+            let before = seen;
+            // Files may be on a slow disk: whoever waits for one must not hold up the others.
+            let looked = tokio::task::spawn_blocking(move || {
+                let stamps = stamps(&tls.files);
+                (stamps, (stamps != before).then(|| tls.reload()))
+            });
+            let Ok((stamps, reloaded)) = looked.await else { continue };
+            seen = stamps;
+            match reloaded {
+                None => {}
+                Some(Ok(())) => tracing::info!("the certificates were read again"),
+                Some(Err(error)) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::error!(%error, cause, "the old certificates go on being used");
+                }
+            }
+        }
+    }
+
     /// The files that it is read from.
     pub fn files(&self) -> &TlsFiles {
         &self.files
@@ -121,6 +165,14 @@ impl Tls {
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+type Stamps = [Option<Stamp>; 3];
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    let TlsFiles { certificate, key, client_authority } = files;
+    let files = [Some(certificate), Some(key), client_authority.as_ref()];
+    files.map(|file| file.and_then(|path| Stamp::of(path)))
 }
 
 fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {

@@ -52,7 +52,7 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Creden
     move |source| CredentialsError::Io { what, path: path.to_owned(), source }
 }
 
-/// What tells whether a file was replaced or written to since it was read.
+/// What tells whether a file was replaced or written to since it was read. Also those of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,

@@ -122,16 +122,16 @@ pub(super) async fn ask_on(
     let line = line.replace(['{', '}', '*'], "");
     let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
-        head += &format!("host: {host}\r\n");
+        head.extend(["host: ", host, "\r\n"]);
     }
     // An empty message of gRPC: not compressed, no bytes.
     let body: &[u8] = if is_grpc { &[0; 5] } else { &[] };
     if is_grpc {
         head += "content-type: application/grpc\r\nte: trailers\r\n";
     }
-    head += &format!("content-length: {}\r\n", body.len());
+    head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head += "\r\n";
     let answer = async {

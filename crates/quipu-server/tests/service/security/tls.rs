@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use quipu_server::security::{Credentials, Role};
 use quipu_server::server::{Tls, TlsError, TlsFiles};
@@ -17,7 +18,7 @@ use tokio_rustls::rustls::{
     ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version,
 };
 
-use super::support::{Answer, Verdict, World, ask_on, create};
+use super::support::{Answer, PATIENCE, Verdict, World, ask_on, create};
 
 fn cert(args: &[&str], dir: &Path) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
@@ -179,4 +180,23 @@ fn a_key_that_everybody_may_read_is_refused() {
 
     let error = Tls::load(files(directory.path())).unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+#[tokio::test]
+async fn new_certificates_are_found_by_themselves() {
+    let (world, ..) = world().await;
+    let dir = world.directory.path();
+    let first = fs::read(dir.join("server.pem")).unwrap();
+    for file in ["ca.pem", "ca-key.pem", "server.pem", "server-key.pem"] {
+        fs::remove_file(dir.join(file)).unwrap();
+    }
+
+    cert(&["init", "."], dir);
+
+    assert_ne!(fs::read(dir.join("server.pem")).unwrap(), first);
+    let begin = Instant::now();
+    // A client that trusts the new authority alone is let in once the server shows its certificate.
+    while connect(&world, None, &VERSIONS).await.is_err() {
+        assert!(begin.elapsed() < PATIENCE, "the old certificate is still shown");
+    }
 }
