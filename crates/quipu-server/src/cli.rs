@@ -3,6 +3,8 @@
 //! Arguments are parsed to the words of the contract here, so that a verb never sees raw text
 //! and a wrong name, query or time is refused before anything is opened.
 
+mod access;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -15,6 +17,9 @@ use quipu_server::config::Settings;
 use quipu_server::text::{event_id, expected_revision};
 
 use crate::time;
+pub(crate) use access::{
+    AuthArgs, CertArgs, CertVerb, RuleArgs, RuleVerb, TokenArgs, TokenVerb, UserArgs, UserVerb,
+};
 
 /// Keeps events durably in a directory: imports, appends, reads, follows and verifies them.
 #[derive(Debug, Parser)]
@@ -78,6 +83,10 @@ pub(crate) enum Verb {
     Serve(ServeArgs),
     Config(ConfigArgs),
     Bench(BenchArgs),
+    Token(TokenArgs),
+    User(UserArgs),
+    Rule(RuleArgs),
+    Cert(CertArgs),
     Completions(CompletionsArgs),
 }
 

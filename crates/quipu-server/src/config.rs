@@ -12,6 +12,8 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::server::TlsFiles;
+
 /// What one request may be and do at most. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "those who start a server build it")]
@@ -94,7 +96,7 @@ pub struct Settings {
     /// The authority that signs the certificates of clients, PEM.
     #[arg(long, value_name = "FILE", env = "QUIPU_CLIENT_CA", hide_env_values = true)]
     pub client_ca: Option<PathBuf>,
-    /// The file of principals and rules. [default: auth.toml beside the data, if it is there]
+    /// The file of principals and rules. [default: the data directory's name and .auth.json]
     #[arg(long, value_name = "FILE", env = "QUIPU_AUTH", hide_env_values = true)]
     pub auth: Option<PathBuf>,
     /// Serve on this address without TLS or without authentication, although others can reach it.
@@ -181,6 +183,9 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// TLS is configured by halves. Give certificate and key.
+    #[error("TLS needs both tls_cert and tls_key")]
+    HalfTls,
     /// A setting is out of its range.
     #[error("{setting} is {value}, it has to be {range}")]
     OutOfRange {
@@ -278,6 +283,25 @@ impl Config {
                 .unwrap_or(usual.subscription_count_max),
             handshake_timeout: usual.handshake_timeout,
             drain_timeout: own.drain_seconds.map_or(usual.drain_timeout, Duration::from_secs),
+        }
+    }
+
+    /// The files that TLS needs, where it is configured.
+    ///
+    /// # Errors
+    ///
+    /// There is a certificate without a key, or the other way round, or an authority of clients
+    /// without both.
+    pub fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        let Settings { tls_cert, tls_key, client_ca, .. } = &self.settings;
+        match (tls_cert, tls_key, client_ca) {
+            (None, None, None) => Ok(None),
+            (Some(certificate), Some(key), client_ca) => Ok(Some(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authority: client_ca.clone(),
+            })),
+            _ => Err(ConfigError::HalfTls),
         }
     }
 

@@ -19,6 +19,7 @@ mod openapi;
 mod problem;
 mod read;
 mod request;
+mod session;
 mod streams;
 mod subscribe;
 mod to_json;
@@ -30,7 +31,7 @@ use axum::extract::{Extension, MatchedPath, Request};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use quipu_core::Position;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -53,6 +54,7 @@ pub(crate) fn routes() -> Router {
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(async || openapi::respond(description)))
         .route("/docs", get(openapi::page))
+        .route("/session", post(session::begin))
 }
 
 fn documented() -> OpenApiRouter {

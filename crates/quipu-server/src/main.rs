@@ -65,6 +65,10 @@ fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         Verb::Serve(args) => verbs::serve::run(args, context),
         Verb::Config(args) => verbs::config::run(args, context),
         Verb::Bench(args) => verbs::bench::run(args, context),
+        Verb::Token(args) => verbs::token::run(args, context),
+        Verb::User(args) => verbs::user::run(args, context),
+        Verb::Rule(args) => verbs::rule::run(args, context),
+        Verb::Cert(args) => verbs::cert::run(args, context),
         Verb::Completions(args) => verbs::completions::run(args, context),
     }
 }

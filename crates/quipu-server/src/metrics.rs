@@ -44,6 +44,9 @@ struct Part {
 pub struct Metrics {
     registry: Registry,
     pub(crate) connections: Counter,
+    insecure: Gauge,
+    /// Requests that were refused for what they showed or may not do.
+    pub(crate) refused: Counter,
     reloads: Family<Outcome, Counter>,
     pub(crate) changes: Family<Outcome, Counter>,
     pub(crate) change_duration: Histogram,
@@ -75,6 +78,8 @@ impl Metrics {
         let own = Self {
             registry: Registry::with_prefix("quipu"),
             connections: Counter::default(),
+            insecure: Gauge::default(),
+            refused: Counter::default(),
             reloads: Family::default(),
             changes: Family::default(),
             change_duration: Histogram::new(buckets()),
@@ -99,6 +104,16 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let to = &mut self.registry;
         to.register("connections", "Connections accepted", self.connections.clone());
+        to.register(
+            "insecure",
+            "1 if others can reach the server without TLS or without authentication",
+            self.insecure.clone(),
+        );
+        to.register(
+            "requests_refused",
+            "Requests refused for want of credentials or rights",
+            self.refused.clone(),
+        );
         to.register(
             "reloads",
             "Times the configuration was read again, by whether it was taken",
@@ -178,6 +193,11 @@ impl Metrics {
     pub fn count_reload(&self, taken: bool) {
         let outcome = if taken { "done" } else { "failed" };
         self.reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Whether others can reach the server without TLS or without authentication.
+    pub fn set_insecure(&self, is_insecure: bool) {
+        self.insecure.set(i64::from(is_insecure));
     }
 
     fn look_at_subscriptions(&self, frontier: u64) {

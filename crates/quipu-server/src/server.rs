@@ -1,25 +1,33 @@
 //! Accepting connections, and stopping in order.
 
 mod gate;
+mod peer;
+mod tls;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tower::ServiceExt;
 
 use crate::config::Limits;
 use crate::service::Service;
-use crate::{grpc, http};
+use crate::{grpc, http, security};
+pub(crate) use gate::Refusal;
+pub use gate::RequestId;
+pub(crate) use peer::Peer;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// How long to wait after an accept that failed, for instance for lack of file descriptors: they
 /// come back when connections end.
@@ -31,6 +39,8 @@ pub struct Server {
     address: SocketAddr,
     service: Service,
     accepting: JoinHandle<()>,
+    keeping: JoinHandle<()>,
+    reloading: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -43,20 +53,22 @@ impl Server {
     pub async fn start(
         service: Service,
         address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Tls>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let router = gate::guard(http::routes().merge(grpc::routes(&service)), &service);
+        let reloading = tls.clone().map(|tls| tokio::spawn(tls.keep(service.clone())));
         let acceptor = Acceptor {
             listener,
             router,
-            tls: tls.map(TlsAcceptor::from),
+            tls,
             slots: Arc::new(Semaphore::new(service.limits().connection_count_max)),
             service: service.clone(),
         };
         let accepting = tokio::spawn(acceptor.run());
-        Ok(Self { address, service, accepting })
+        let keeping = tokio::spawn(security::keep(service.clone()));
+        Ok(Self { address, service, accepting, keeping, reloading })
     }
 
     /// Where it listens: the port that the system chose, if it was asked to.
@@ -70,13 +82,17 @@ impl Server {
         self.service.stop();
         // A panic in it is on record already, and there is nothing left to stop then.
         let _panicked = self.accepting.await;
+        let _panicked = self.keeping.await;
+        if let Some(reloading) = self.reloading {
+            let _panicked = reloading.await;
+        }
     }
 }
 
 struct Acceptor {
     listener: TcpListener,
     router: Router,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     slots: Arc<Semaphore>,
     service: Service,
 }
@@ -92,7 +108,7 @@ impl Acceptor {
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, slot)) => self.serve(stream, slot, &graceful),
+                Ok((stream, peer, slot)) => self.serve(stream, peer, slot, &graceful),
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PATIENCE).await;
@@ -107,30 +123,42 @@ impl Acceptor {
     }
 
     /// Waits for room, then for a connection: whoever comes meanwhile waits in the system's queue.
-    async fn accept(&self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    async fn accept(&self) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.expect("never closed");
-        let (stream, _) = self.listener.accept().await?;
+        let (stream, address) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
+        let peer = Peer { address, local: stream.local_addr()?, certificate: None };
         self.service.metrics().connections.inc();
-        Ok((stream, slot))
+        Ok((stream, peer, slot))
     }
 
-    fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
-        let service = TowerToHyperService::new(self.router.clone());
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        slot: OwnedSemaphorePermit,
+        graceful: &GracefulShutdown,
+    ) {
+        let router = self.router.clone();
         let connections = connection_builder(&self.service.limits());
         let watcher = graceful.watcher();
-        let tls = self.tls.clone();
+        let acceptor = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
         let handshake = self.service.limits().handshake_timeout;
         tokio::spawn(async move {
             let _slot = slot;
-            let ended = match tls {
+            let ended = match acceptor {
                 None => {
+                    let service = answering(router, peer);
                     let connection =
                         connections.serve_connection(TokioIo::new(stream), service).into_owned();
                     watcher.watch(connection).await
                 }
                 Some(tls) => match tokio::time::timeout(handshake, tls.accept(stream)).await {
                     Ok(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates();
+                        let certificate = shown.and_then(|chain| chain.first());
+                        let certificate = certificate.map(peer::names_of);
+                        let service = answering(router, Peer { certificate, ..peer });
                         let connection = connections
                             .serve_connection(TokioIo::new(stream), service)
                             .into_owned();
@@ -145,6 +173,23 @@ impl Acceptor {
             }
         });
     }
+}
+
+/// Answers the requests of one connection; each knows where it came from.
+fn answering(
+    router: Router,
+    peer: Peer,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = axum::response::Response,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Send
++ 'static {
+    hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().oneshot(request)
+    })
 }
 
 fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {

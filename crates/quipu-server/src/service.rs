@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::config::Limits;
 use crate::metrics::{Metered, Metrics};
+use crate::security::Authority;
 use crate::slots::{Slot, Slots};
 
 /// A store that is being served.
@@ -30,6 +31,7 @@ struct Inner {
     limits: RwLock<Arc<Limits>>,
     metrics: Arc<Metrics>,
     slots: Slots,
+    authority: Authority,
     stopping: watch::Sender<bool>,
 }
 
@@ -41,16 +43,26 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// A service over two handles to one log: one with an application's rights, one with the
-    /// system's.
+    /// system's. Whoever reaches it may do what an application may do.
     pub fn new(store: Arc<dyn EventStore>, system: Arc<dyn EventStore>, limits: Limits) -> Self {
-        Self::with(store, system, None, limits)
+        Self::with(store, system, None, limits, Authority::open())
     }
 
-    /// A service over the embedded store.
-    pub fn of_engine(engine: &Engine, limits: Limits) -> Self {
+    /// As [`new`](Self::new), where `authority` decides who may do what.
+    pub fn secured(
+        store: Arc<dyn EventStore>,
+        system: Arc<dyn EventStore>,
+        limits: Limits,
+        authority: Authority,
+    ) -> Self {
+        Self::with(store, system, None, limits, authority)
+    }
+
+    /// A service over the embedded store, where `authority` decides who may do what.
+    pub fn of_engine(engine: &Engine, limits: Limits, authority: Authority) -> Self {
         let store = Arc::new(engine.with_rights(Rights::Application));
         let system = Arc::new(engine.with_rights(Rights::System));
-        Self::with(store, system, Some(engine.clone()), limits)
+        Self::with(store, system, Some(engine.clone()), limits, authority)
     }
 
     fn with(
@@ -58,6 +70,7 @@ impl Service {
         system: Arc<dyn EventStore>,
         engine: Option<Engine>,
         limits: Limits,
+        authority: Authority,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
         let slots = Slots::new(limits.subscription_count_max);
@@ -68,9 +81,15 @@ impl Service {
             limits: RwLock::new(Arc::new(limits)),
             metrics,
             slots,
+            authority,
             stopping: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Who decides who may do what.
+    pub fn authority(&self) -> &Authority {
+        &self.inner.authority
     }
 
     /// The store as applications see it. Handlers take it from

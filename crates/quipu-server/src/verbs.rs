@@ -1,8 +1,10 @@
 //! The verbs, one file each: what it asks the store and how it prints the answer.
 
 pub(crate) mod append;
+mod auth;
 pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod cert;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod export;
@@ -12,6 +14,7 @@ pub(crate) mod projections;
 pub(crate) mod read;
 pub(crate) mod rebuild_index;
 pub(crate) mod restore;
+pub(crate) mod rule;
 pub(crate) mod scavenge;
 pub(crate) mod schemas;
 pub(crate) mod serve;
@@ -19,6 +22,8 @@ pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod streams;
 pub(crate) mod tail;
+pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod verify;
 
 use std::path::PathBuf;

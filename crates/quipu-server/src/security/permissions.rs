@@ -1,5 +1,10 @@
 //! Which right each operation needs. What is not in the table is refused: default deny.
 
+use std::fmt;
+use std::str::FromStr;
+
+use super::rules::ParseRuleError;
+
 /// What a principal may be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the evaluator decides each of them")]
@@ -20,6 +25,53 @@ pub enum Action {
     Operate,
     /// Principals and rules.
     Administer,
+}
+
+impl Action {
+    /// The actions that roles and rules can allow: all but [`Public`](Self::Public).
+    pub const GRANTED: [Self; 7] = [
+        Self::Read,
+        Self::Append,
+        Self::Delete,
+        Self::Metadata,
+        Self::Consume,
+        Self::Operate,
+        Self::Administer,
+    ];
+
+    /// The action's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Read => "read",
+            Self::Append => "append",
+            Self::Delete => "delete",
+            Self::Metadata => "metadata",
+            Self::Consume => "consume",
+            Self::Operate => "operate",
+            Self::Administer => "administer",
+        }
+    }
+
+    /// Whether it can be allowed for some streams and refused for others.
+    pub const fn is_about_events(self) -> bool {
+        matches!(self, Self::Read | Self::Append | Self::Delete | Self::Metadata)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Action {
+    type Err = ParseRuleError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRuleError> {
+        let found = Self::GRANTED.into_iter().find(|action| action.as_str() == text);
+        found.ok_or_else(|| ParseRuleError::Action { word: text.to_owned() })
+    }
 }
 
 /// An operation, and the right it needs at least. Handlers check in detail which streams.
@@ -60,6 +112,7 @@ pub const PERMISSIONS: &[Permission] = &[
     needs("PUT /streams/{stream}/metadata", Action::Metadata),
     needs("GET /frontier", Action::Read),
     needs("GET /position", Action::Read),
+    needs("POST /session", Action::Public),
     needs("/quipu.v1.Store/Identify", Action::Read),
     needs("/quipu.v1.Store/Change", Action::Append),
     needs("/quipu.v1.Store/AppendStream", Action::Append),
@@ -92,7 +145,7 @@ pub const PERMISSIONS: &[Permission] = &[
     needs("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Action::Read),
 ];
 
-/// What an operation needs, if the server has it.
-pub(crate) fn action_of(operation: &str) -> Option<Action> {
-    PERMISSIONS.iter().find(|own| own.operation == operation).map(|own| own.action)
+/// The entry of an operation, if the server has it.
+pub(crate) fn permission_of(operation: &str) -> Option<Permission> {
+    PERMISSIONS.iter().find(|own| own.operation == operation).copied()
 }

@@ -9,7 +9,10 @@ use futures_lite::future::block_on;
 use quipu_core::{EventStore, MemoryStore, Rights};
 use quipu_engine::{Engine, Recovery};
 use quipu_server::config::{Config, LogFormat, LogLevel, Settings};
-use quipu_server::server::Server;
+use quipu_server::security::{
+    Authentication, Authority, Credentials, Exposure, Listen, Transport, check_exposure,
+};
+use quipu_server::server::{Server, Tls};
 use quipu_server::service::Service;
 use quipu_server::shop::LivingShop;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,10 +65,13 @@ struct Served {
 
 impl Served {
     fn open(args: &ServeArgs, config: &Config, context: &Context) -> anyhow::Result<Self> {
+        let auth = config.settings().auth.as_deref();
         if args.memory {
             let store = MemoryStore::new();
             let system = Arc::new(store.system());
-            let service = Service::new(Arc::new(store), system, config.limits());
+            let authority = auth.map_or_else(|| Ok(Authority::open()), Authority::load)?;
+            let limits = config.limits();
+            let service = Service::secured(Arc::new(store), system, limits, authority);
             let facts = vec![fact("log", Value::Text("in memory, gone at the end".to_owned()))];
             return Ok(Self { service, engine: None, shop: args.sample, facts, _scratch: None });
         }
@@ -74,7 +80,12 @@ impl Served {
         let directory = scratch.as_ref().map_or(data, tempfile::TempDir::path);
         let engine = open::for_writing_or_new(directory, Rights::Application)?;
         let facts = facts_of(&engine, directory)?;
-        let service = Service::of_engine(&engine, config.limits());
+        let authority = match (auth, args.sample) {
+            (Some(path), _) => Authority::load(path)?,
+            (None, false) => Authority::load(&Credentials::default_path(directory))?,
+            (None, true) => Authority::open(),
+        };
+        let service = Service::of_engine(&engine, config.limits(), authority);
         Ok(Self { service, engine: Some(engine), shop: args.sample, facts, _scratch: scratch })
     }
 
@@ -115,10 +126,13 @@ async fn serve(
     // Before anything is told: who reads the address may send a signal at once.
     let mut signals = Signals::new().context("could not watch for signals")?;
     let address = config.listen();
-    let server = Server::start(served.service.clone(), address, None)
+    let tls = config.tls()?.map(Tls::load).transpose()?;
+    check_address(&config, tls.is_some(), &served.service)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = Server::start(served.service.clone(), address, tls.clone())
         .await
         .with_context(|| format!("could not listen on {address}"))?;
-    let url = format!("http://{}", server.address());
+    let url = format!("{scheme}://{}", server.address());
     if args.print_address {
         context.output.text(&url)?;
     } else {
@@ -138,6 +152,7 @@ async fn serve(
                 match newer {
                     Ok(newer) => {
                         served.service.set_limits(newer.limits());
+                        reload(&served.service, tls.as_ref());
                         config = newer;
                         tracing::info!("read the configuration again");
                     }
@@ -155,6 +170,34 @@ async fn serve(
     tokio::select! {
         () = server.stop() => Ok(Answer::Yes),
         () = signals.stop_again() => bail!("stopped at once: requests under way were cut off"),
+    }
+}
+
+/// Refuses to serve others what is not protected, unless somebody insists.
+fn check_address(config: &Config, has_tls: bool, service: &Service) -> anyhow::Result<()> {
+    let address = config.listen();
+    let transport = if has_tls { Transport::Tls } else { Transport::Plaintext };
+    let is_open = service.authority().is_open();
+    let authentication = if is_open { Authentication::Open } else { Authentication::Required };
+    let dangerous = config.settings().dangerously_allow_plaintext_on;
+    let exposure = check_exposure(Listen::Tcp(address), transport, authentication, dangerous)?;
+    service.metrics().set_insecure(exposure == Exposure::Dangerous);
+    if exposure == Exposure::Dangerous {
+        tracing::warn!(
+            %address,
+            "SERVED WITHOUT PROTECTION: who can reach this address can read and change everything"
+        );
+    }
+    Ok(())
+}
+
+/// Reads credentials and certificates again, at once instead of when their change is noticed.
+fn reload(service: &Service, tls: Option<&Tls>) {
+    if let Err(error) = service.authority().refresh() {
+        tracing::error!(%error, "kept the credentials");
+    }
+    if let Some(Err(error)) = tls.map(Tls::reload) {
+        tracing::error!(%error, "kept the certificates");
     }
 }
 

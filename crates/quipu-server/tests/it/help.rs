@@ -20,6 +20,10 @@ const VERBS: &[&str] = &[
     "serve",
     "config",
     "bench",
+    "token",
+    "user",
+    "rule",
+    "cert",
     "completions",
 ];
 
@@ -47,6 +51,15 @@ fn every_verb_has_help_with_an_example() {
     let projection_verbs = ["pause", "resume", "retry", "promote", "rebuild"];
     let nested = nested.chain(projection_verbs.iter().map(|verb| vec!["projections", verb]));
     let nested = nested.chain(["list", "retry", "drop"].iter().map(|verb| vec!["parked", verb]));
+    let access_verbs = [
+        ("token", &["create", "list", "revoke"][..]),
+        ("user", &["add", "list", "remove", "passwd", "certificate"]),
+        ("rule", &["add", "list", "remove"]),
+        ("cert", &["init", "client"]),
+    ];
+    let access_verbs =
+        access_verbs.iter().flat_map(|(verb, nested)| nested.iter().map(|it| vec![*verb, it]));
+    let nested = nested.chain(access_verbs);
     let plain = VERBS.iter().filter(|verb| **verb != "stream").map(|verb| vec![*verb]);
     for verb in plain.chain(nested) {
         let help = store.run(&[&verb[..], &["--help"]].concat()).ok().out();

@@ -5,3 +5,4 @@
 mod contract;
 mod grpc;
 mod http;
+mod security;

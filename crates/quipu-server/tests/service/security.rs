@@ -1,0 +1,8 @@
+//! Who gets in, and what they may do there.
+
+mod audit;
+mod gate;
+mod guarded;
+mod operations;
+mod support;
+mod tls;
