@@ -51,6 +51,20 @@ use subscription::RemoteSubscription;
 ///
 /// A call that the server refuses fails with the `Storage` variant of its error, in which
 /// [`StorageError::downcast_ref`] finds [`Refused`](crate::Refused).
+///
+/// # Example
+///
+/// ```no_run
+/// use quipu_core::EventStore;
+/// use quipu_wire::{Client, ClientOptions};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = ClientOptions { token: Some("the token".to_owned()), ..ClientOptions::default() };
+/// let store = Client::connect("http://127.0.0.1:4222", options).await?;
+/// assert!(store.frontier().await? <= store.frontier().await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -269,7 +283,7 @@ impl EventStore for Client {
             let answer = self
                 .read(request, |mut store, request| async move { store.stream_info(request).await })
                 .await?;
-            from_proto::stream_info(stream, answer).map_err(malformed)
+            from_proto::stream_info(stream, &answer).map_err(malformed)
         })
     }
 

@@ -25,8 +25,8 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    fn new(field: &'static str, reason: impl ToString) -> Self {
-        Self { field, reason: reason.to_string() }
+    fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self { field, reason: reason.into() }
     }
 
     fn missing(field: &'static str) -> Self {
@@ -140,15 +140,15 @@ pub(crate) fn log_id(bytes: &[u8]) -> Result<LogId, Malformed> {
 ///
 /// [`Malformed`] if the text is not one.
 pub fn stream_name(text: String) -> Result<StreamName, Malformed> {
-    StreamName::new(text).map_err(|error| Malformed::new("stream", error))
+    StreamName::new(text).map_err(|error| Malformed::new("stream", error.to_string()))
 }
 
 fn tags(texts: &[String]) -> Result<Tags, Malformed> {
-    Tags::parse(texts).map_err(|error| Malformed::new("tags", error))
+    Tags::parse(texts).map_err(|error| Malformed::new("tags", error.to_string()))
 }
 
 fn event_type(text: &str) -> Result<EventType, Malformed> {
-    EventType::new(text).map_err(|error| Malformed::new("type", error))
+    EventType::new(text).map_err(|error| Malformed::new("type", error.to_string()))
 }
 
 fn time(micros: i64) -> Timestamp {
@@ -232,7 +232,8 @@ fn append(message: proto::Append) -> Result<Append, Malformed> {
 fn new_event(message: proto::NewEvent) -> Result<NewEvent, Malformed> {
     let content_type = match message.content_type.as_str() {
         "" => ContentType::json(),
-        text => ContentType::new(text).map_err(|error| Malformed::new("content_type", error))?,
+        text => ContentType::new(text)
+            .map_err(|error| Malformed::new("content_type", error.to_string()))?,
     };
     Ok(NewEvent {
         id: event_id(&message.id)?,
@@ -455,7 +456,7 @@ pub fn stream_names(names: Vec<String>) -> Result<Vec<StreamName>, Malformed> {
 /// [`Malformed`] if its state is not valid.
 pub fn stream_info(
     stream: StreamName,
-    message: proto::StreamInfoResponse,
+    message: &proto::StreamInfoResponse,
 ) -> Result<StreamInfo, Malformed> {
     Ok(StreamInfo {
         stream,
@@ -516,7 +517,7 @@ pub fn snapshot(message: Option<proto::Snapshot>) -> Result<Snapshot, Malformed>
 /// # Errors
 ///
 /// [`Malformed`] if its log's id is none.
-pub fn checkpoint(message: proto::Checkpoint) -> Result<Checkpoint, Malformed> {
+pub fn checkpoint(message: &proto::Checkpoint) -> Result<Checkpoint, Malformed> {
     Ok(Checkpoint {
         position: Position::new(message.position),
         log: log_id(&message.log)?,
@@ -535,7 +536,7 @@ pub fn swap_checkpoint(message: proto::SwapCheckpointRequest) -> Result<SwapChec
         name: message.name,
         epoch: message.epoch,
         old: message.old.map(Position::new),
-        new: checkpoint(new)?,
+        new: checkpoint(&new)?,
     })
 }
 

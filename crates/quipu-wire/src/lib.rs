@@ -20,7 +20,17 @@ pub use client::{Client, ClientIdentity, ClientOptions, ConnectError};
 pub use status::{Refused, RemoteError, TransportError};
 
 /// The messages and services as `proto/quipu/v1` has them.
-#[expect(missing_docs, unused_qualifications, reason = "generated from the protocol")]
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::default_trait_access,
+    clippy::doc_markdown,
+    clippy::large_enum_variant,
+    clippy::too_many_lines,
+    reason = "generated from the protocol"
+)]
 pub mod proto {
     tonic::include_proto!("quipu.v1");
 

@@ -26,14 +26,14 @@ pub(super) async fn make(
 struct Changes {
     access: Access,
     requests: Option<Streaming<AppendStreamRequest>>,
-    under_way: JoinSet<AppendStreamResponse>,
+    under_way: JoinSet<Box<AppendStreamResponse>>,
     stopping: stream::Boxed<()>,
     is_over: bool,
 }
 
 /// What happened next to a call of many changes.
 enum Step {
-    Made(Result<AppendStreamResponse, tokio::task::JoinError>),
+    Made(Result<Box<AppendStreamResponse>, tokio::task::JoinError>),
     Asked(Result<Option<AppendStreamRequest>, Status>),
     Stopping,
     Done,
@@ -68,7 +68,7 @@ impl Changes {
     async fn next(&mut self, under_way_max: usize) -> Option<Result<AppendStreamResponse, Status>> {
         while !self.is_over {
             match self.step(under_way_max).await {
-                Step::Made(Ok(answer)) => return Some(Ok(answer)),
+                Step::Made(Ok(answer)) => return Some(Ok(*answer)),
                 Step::Made(Err(error)) => {
                     self.is_over = true;
                     return Some(Err(Status::internal(error.to_string())));
@@ -116,7 +116,7 @@ impl Changes {
                 Ok(appended) => Outcome::Appended(appended),
                 Err(error) => Outcome::Error(*error),
             };
-            AppendStreamResponse { number: request.number, outcome: Some(outcome) }
+            Box::new(AppendStreamResponse { number: request.number, outcome: Some(outcome) })
         });
     }
 }

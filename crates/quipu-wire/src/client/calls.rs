@@ -128,9 +128,10 @@ impl Client {
             is_open |= fate != Fate::NotSent;
             if attempts_left == 0 || !fate.may_go_again() {
                 let cause = without_details(status);
-                return Err(match is_open {
-                    true => AppendError::OutcomeUnknown(cause),
-                    false => AppendError::Storage(cause),
+                return Err(if is_open {
+                    AppendError::OutcomeUnknown(cause)
+                } else {
+                    AppendError::Storage(cause)
                 });
             }
             attempts_left -= 1;

@@ -53,7 +53,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             retry_count_max: 4,
-            reconnect_timeout: Duration::from_secs(60),
+            reconnect_timeout: Duration::from_mins(1),
         }
     }
 }

@@ -75,7 +75,7 @@ impl Checkpoints for Client {
         Box::pin(async move {
             let request = proto::GetCheckpointRequest { name: name.to_owned() };
             let answer = ask!(self.get_checkpoint, request)?;
-            valid(answer.checkpoint.map(from_proto::checkpoint).transpose())
+            valid(answer.checkpoint.as_ref().map(from_proto::checkpoint).transpose())
         })
     }
 

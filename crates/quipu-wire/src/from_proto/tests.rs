@@ -87,9 +87,9 @@ fn entries_of_a_term_come_back_as_they_were_however_they_are_split() {
 
 #[test]
 fn sizes_that_do_not_add_up_are_refused() {
+    type Spoil = fn(&mut proto::Events);
     let (_, batch) = batch(2);
     let message = || to_proto::events(&batch, 1 << 20).next().unwrap();
-    type Spoil = fn(&mut proto::Events);
     let spoils: [Spoil; 8] = [
         |it| it.data_sizes[1] += 1,
         |it| it.data_sizes[1] -= 1,
@@ -212,9 +212,9 @@ fn parse_as_everything(bytes: &Bytes) {
     parsed(decode(bytes).map(|it| from_proto::appended(Some(it)).is_ok()));
     parsed(decode(bytes).map(|it| from_proto::stream_state(Some(it)).is_ok()));
     parsed(decode(bytes).map(|it| from_proto::violation(it).is_ok()));
-    parsed(decode(bytes).map(|it| from_proto::stream_info(stream("a-1"), it).is_ok()));
+    parsed(decode(bytes).map(|it| from_proto::stream_info(stream("a-1"), &it).is_ok()));
     parsed(decode(bytes).map(|it| from_proto::snapshot(Some(it)).is_ok()));
-    parsed(decode(bytes).map(|it| from_proto::checkpoint(it).is_ok()));
+    parsed(decode(bytes).map(|it| from_proto::checkpoint(&it).is_ok()));
     parsed(decode(bytes).map(|it| from_proto::swap_checkpoint(it).is_ok()));
     parsed(decode(bytes).map(|it| from_proto::lease(Some(it)).is_ok()));
     parsed(decode(bytes).map(|it| from_proto::component_key(Some(it)).is_ok()));

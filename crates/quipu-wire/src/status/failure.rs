@@ -1,6 +1,7 @@
 //! From the contract's errors to messages.
 
 use std::error::Error;
+use std::fmt::Display;
 
 use quipu_core::{
     AppendError, CheckpointError, InvalidAppend, LeaseError, Position, ReadError, RegistryError,
@@ -69,11 +70,13 @@ impl Failure {
             Self::Snapshot(error) => {
                 proto::Error { cause: chain(error), ..new(ErrorCode::Storage, "the store failed") }
             }
-            Self::Malformed(error) => new(ErrorCode::MalformedRequest, error),
+            Self::Malformed(error) => new(ErrorCode::MalformedRequest, error.to_string()),
             Self::Refused(error @ Refused::Unauthenticated) => {
-                new(ErrorCode::Unauthenticated, error)
+                new(ErrorCode::Unauthenticated, error.to_string())
             }
-            Self::Refused(error @ Refused::Forbidden { .. }) => new(ErrorCode::Forbidden, error),
+            Self::Refused(error @ Refused::Forbidden { .. }) => {
+                new(ErrorCode::Forbidden, error.to_string())
+            }
             Self::Stopping { resume_after } => proto::Error {
                 resume_after: *resume_after,
                 ..new(ErrorCode::Stopping, "the server stops")
@@ -110,11 +113,11 @@ failure_from! {
 }
 
 /// A message with this code, and what the table says of it.
-fn new(code: ErrorCode, message: impl ToString) -> proto::Error {
+fn new(code: ErrorCode, message: impl Into<String>) -> proto::Error {
     let row = meaning(code);
     proto::Error {
         code: code.into(),
-        message: message.to_string(),
+        message: message.into(),
         hint: row.hint.to_owned(),
         retryable: row.retryable,
         ..proto::Error::default()
@@ -124,7 +127,7 @@ fn new(code: ErrorCode, message: impl ToString) -> proto::Error {
 /// A message with what an error says, and what it came from.
 fn of(code: ErrorCode, error: &dyn Error) -> proto::Error {
     let cause = error.source().map(chain).unwrap_or_default();
-    proto::Error { cause, ..new(code, error) }
+    proto::Error { cause, ..new(code, error.to_string()) }
 }
 
 /// What an error says, and what each of its sources says.
@@ -151,10 +154,9 @@ fn append(error: &AppendError) -> proto::Error {
         AppendError::DiskFull => of(ErrorCode::DiskFull, error),
         AppendError::ReadOnly => of(ErrorCode::ReadOnly, error),
         AppendError::Closed => of(ErrorCode::Closed, error),
-        AppendError::OutcomeUnknown(_) => of(ErrorCode::OutcomeUnknown, error),
         AppendError::Storage(_) => of(ErrorCode::Storage, error),
-        // A variant of a later contract: nothing is known of the outcome.
-        _ => of(ErrorCode::OutcomeUnknown, error),
+        // Of a variant of a later contract nothing is known either.
+        AppendError::OutcomeUnknown(_) | _ => of(ErrorCode::OutcomeUnknown, error),
     }
 }
 
@@ -163,7 +165,7 @@ fn sized(code: ErrorCode, error: &InvalidAppend, sizes: [usize; 3]) -> proto::Er
     proto::Error { index, size, size_max, ..of(code, error) }
 }
 
-fn named(code: ErrorCode, error: &dyn Error, name: impl ToString) -> proto::Error {
+fn named(code: ErrorCode, error: &dyn Error, name: &dyn Display) -> proto::Error {
     proto::Error { name: name.to_string(), ..of(code, error) }
 }
 
