@@ -76,7 +76,7 @@ pub(crate) struct Queue {
     /// Guards what waits. Nothing is done under it but moving requests.
     waiting: Mutex<Waiting>,
     arrived: Condvar,
-    /// Whether something came since the writer last looked. A hint: it makes nobody wait.
+    /// Whether something waits. A hint: it makes nobody wait.
     has_arrived: AtomicBool,
     /// Whether the writer waited for less than [`WATCHED`] the last time. Only it looks.
     was_quick: AtomicBool,
@@ -154,6 +154,9 @@ impl Queue {
         self.was_quick.store(begun.elapsed() < WATCHED, Ordering::Relaxed);
         let count = waiting.requests.len().min(GROUP_COUNT_MAX);
         let requests: Vec<_> = waiting.requests.drain(..count).collect();
+        // Here, where the lock keeps it true: what is left over from a request that was taken
+        // would keep the next watch from watching.
+        self.has_arrived.store(!waiting.requests.is_empty(), Ordering::Relaxed);
         waiting.size -= requests.iter().map(|request| request.size).sum::<usize>();
         Arrival::Requests(requests)
     }
@@ -169,7 +172,6 @@ impl Queue {
         while !self.has_arrived.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
             std::hint::spin_loop();
         }
-        self.has_arrived.store(false, Ordering::Relaxed);
     }
 
     /// Refuses what comes from now on; what waits is still taken.
