@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quipu_core::decide::validate;
 use quipu_core::{
-    AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
+    Append, AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
     ListStreams, LogIdentity, LogRead, Position, ReadAll, ReadError, ReadIndex, ReadStream,
     Registry, Rights, Snapshots, StorageError, StreamInfo, StreamName, StreamRead, Subscribe,
     SubscribeError, Subscription, Timestamp,
@@ -17,6 +17,7 @@ use quipu_core::{
 use crate::beside::Beside;
 use crate::error::DiskError;
 use crate::follower::Poller;
+use crate::io::SeededBug;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::opening::{self, Opened};
@@ -24,7 +25,7 @@ use crate::options::{OpenError, OpenOptions};
 use crate::reader::storage;
 use crate::space::Space;
 use crate::subscription::LogSubscription;
-use crate::writer::{Answered, Arrival, Prepared, Queue, Reply, Request, Writer};
+use crate::writer::{Answered, Arrival, Preparation, Queue, Reply, Request, Writer};
 
 /// How long after the last change the durable floor is written to the manifest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -167,20 +168,23 @@ impl Engine {
 
     /// A change on its way to the writer, and where its answer will come from.
     fn request(&self, change: Change) -> Result<(Request, Answered), AppendError> {
-        let now = self.log().io.now();
-        validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
-        let (prepared, size) = match &change {
-            Change::Append(append) => {
-                let events = append.events.iter().map(|(stream, event)| (stream, event));
-                let prepared = Prepared::new(self.log().hasher, events);
-                let size = append.size() + prepared.size();
-                (Some(prepared), size)
+        let io = &self.log().io;
+        let change = match change {
+            Change::Append(append) if io.has_bug(SeededBug::SkipRevisionCheck) => {
+                Change::Append(Append { expectations: Vec::new(), ..append })
             }
-            Change::SetMetadata { metadata, .. } => (None, metadata.len()),
-            Change::Delete { .. } | Change::Tombstone { .. } => (None, 0),
+            change => change,
         };
+        let layout = validate(&change, self.rights, io.now()).map_err(AppendError::Invalid)?;
+        let preparation = Preparation::new(self.log().hasher, &change, layout);
+        let size = preparation.size()
+            + match &change {
+                Change::Append(append) => append.size(),
+                Change::SetMetadata { metadata, .. } => metadata.len(),
+                Change::Delete { .. } | Change::Tombstone { .. } => 0,
+            };
         let (reply, answered) = Reply::new();
-        Ok((Request { change, prepared, size, reply }, answered))
+        Ok((Request { change, preparation, size, reply }, answered))
     }
 
     pub(crate) fn beside(&self) -> &Beside {

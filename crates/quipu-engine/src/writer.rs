@@ -24,7 +24,7 @@ mod stage;
 use std::sync::Arc;
 
 use quipu_core::decide::{Decision, decide};
-use quipu_core::{Append, AppendError, Appended, Change, StorageError, Timestamp};
+use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
 
 use crate::error::{DiskError, is_disk_full};
 use crate::format::batch::BATCH_HEADER_SIZE;
@@ -37,8 +37,9 @@ use crate::segment::Segment;
 use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
 
-use facts::FactsCache;
-pub(crate) use prepared::Prepared;
+use facts::{FactsCache, StreamKeys};
+pub(crate) use prepared::Preparation;
+use prepared::Prepared;
 use queue::Leftovers;
 pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request};
 use stage::Stage;
@@ -62,6 +63,8 @@ pub(crate) struct Writer {
     last_recorded_at: i64,
     stage: Stage,
     facts: FactsCache,
+    /// Of the streams that the change under way writes to.
+    stream_keys: StreamKeys,
     /// Whether a segment was begun since maintenance was last asked.
     has_rolled: bool,
     /// Who waits for the staged batch, and what they will be told.
@@ -102,6 +105,7 @@ impl Writer {
             last_recorded_at: tip.last_recorded_at,
             stage: Stage::default(),
             facts: FactsCache::default(),
+            stream_keys: StreamKeys::default(),
             has_rolled: false,
             waiting: Vec::new(),
         }
@@ -109,12 +113,12 @@ impl Writer {
 
     /// Makes the changes asked for, as one group, and answers all of them.
     pub(crate) fn commit(&mut self, requests: impl IntoIterator<Item = Request>) {
-        for Request { change, prepared, reply, .. } in requests {
+        for Request { change, preparation, reply, .. } in requests {
             if let Err(error) = self.check_health() {
                 reply.send(Err(error), Leftovers::default());
                 continue;
             }
-            let answer = self.consider(change, prepared);
+            let answer = self.consider(change, preparation);
             // Whatever was decided may rest on events that are staged and not yet durable, so
             // nobody hears of it before they are.
             let (answer, leftovers) = match answer {
@@ -160,7 +164,7 @@ impl Writer {
     fn consider(
         &mut self,
         change: Change,
-        prepared: Option<Prepared>,
+        preparation: Preparation,
     ) -> Result<(Appended, Leftovers), AppendError> {
         let now = self.log.io.now();
         let priority = match &change {
@@ -169,19 +173,16 @@ impl Writer {
                 Priority::Freeing
             }
         };
-        let change = match change {
-            Change::Append(append) if self.log.io.has_bug(SeededBug::SkipRevisionCheck) => {
-                Change::Append(Append { expectations: Vec::new(), ..append })
-            }
-            change => change,
-        };
-        let decision = decide(self, change).map_err(|error| AppendError::Storage(error.into()))?;
+        let Preparation { layout, stream_keys, events } = preparation;
+        self.stream_keys = stream_keys;
+        let decision =
+            decide(self, change, layout).map_err(|error| AppendError::Storage(error.into()))?;
         let plan = match decision {
             Decision::Answer(appended) => return Ok((appended, Leftovers::default())),
             Decision::Refuse(error) => return Err(error),
             Decision::Write(plan) => plan,
         };
-        let prepared = self.prepare(&plan, prepared);
+        let prepared = self.prepare(&plan, events);
         let size: usize = prepared.iter().map(Prepared::size).sum();
         self.make_room(size as u64, priority)?;
         let now = now.as_micros().max(self.last_recorded_at);

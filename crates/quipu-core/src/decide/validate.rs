@@ -8,14 +8,15 @@ use crate::name::StreamName;
 use crate::place::Timestamp;
 use crate::store::Rights;
 
-use super::names::NameIndex;
+use super::Layout;
 
-/// Checks what can be checked of a change without looking at the log.
+/// Checks what can be checked of a change without looking at the log, and lays out what
+/// [`decide`](super::decide) needs to know of it.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), InvalidAppend> {
+pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<Layout, InvalidAppend> {
     let system = rights == Rights::System;
     match change {
         Change::Append(append) => validate_append(append, system, now),
@@ -44,12 +45,13 @@ pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), I
                     return Err(InvalidAppend::MalformedMetadata);
                 }
             }
-            Ok(())
+            // These become appends only once the log is looked at.
+            Ok(Layout::default())
         }
     }
 }
 
-fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), InvalidAppend> {
+fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<Layout, InvalidAppend> {
     let count = append.events.len();
     if count > limits::APPEND_COUNT_MAX {
         return Err(InvalidAppend::TooManyEvents { count, count_max: limits::APPEND_COUNT_MAX });
@@ -87,14 +89,7 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
     if total > limits::APPEND_SIZE_MAX {
         return Err(InvalidAppend::TooLarge { size: total, size_max: limits::APPEND_SIZE_MAX });
     }
-    let mut mentioned = NameIndex::with_room(append.expectations.len());
-    for (stream, _) in &append.expectations {
-        if mentioned.get(stream).is_some() {
-            return Err(InvalidAppend::TwoExpectations { stream: stream.clone() });
-        }
-        mentioned.push(stream);
-    }
-    Ok(())
+    Layout::of(append)
 }
 
 fn refuse_system_names(stream: &StreamName, event: &NewEvent) -> Result<(), InvalidAppend> {

@@ -10,7 +10,7 @@ use futures_channel::oneshot;
 use quipu_core::decide::Plan;
 use quipu_core::{AppendError, Appended, Change};
 
-use super::prepared::Prepared;
+use super::prepared::{Preparation, Prepared};
 
 /// The most requests that may wait.
 const REQUEST_COUNT_MAX: usize = 4_096;
@@ -64,8 +64,7 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) change: Change,
-    /// Of an append, what its caller has done for it.
-    pub(crate) prepared: Option<Prepared>,
+    pub(crate) preparation: Preparation,
     pub(crate) size: usize,
     pub(crate) reply: Reply,
 }
