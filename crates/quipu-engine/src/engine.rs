@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use crate::options::{OpenError, OpenOptions};
 use crate::reader::storage;
 use crate::space::Space;
 use crate::subscription::LogSubscription;
-use crate::writer::{Answered, Arrival, Preparation, Queue, Reply, Request, Writer};
+use crate::writer::{Answered, Arrival, Preparation, Queue, Reply, Request, Wish, Writer};
 
 /// How long after the last change the durable floor is written to the manifest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -176,15 +178,18 @@ impl Engine {
             change => change,
         };
         let layout = validate(&change, self.rights, io.now()).map_err(AppendError::Invalid)?;
-        let preparation = Preparation::new(self.log().hasher, &change, layout);
-        let size = preparation.size()
-            + match &change {
-                Change::Append(append) => append.size(),
-                Change::SetMetadata { metadata, .. } => metadata.len(),
-                Change::Delete { .. } | Change::Tombstone { .. } => 0,
-            };
+        let preparation = Box::new(Preparation::new(self.log().hasher, change, layout));
+        let size = preparation.size();
         let (reply, answered) = Reply::new();
-        Ok((Request { change, preparation, size, reply }, answered))
+        Ok((Request { wish: Wish::Change(preparation), size, reply }, answered))
+    }
+
+    /// Has the writer begin another segment, unless the one with this number is full already. Waits
+    /// until that is durable.
+    pub(crate) fn roll(&self, segment: u64) -> Result<(), AppendError> {
+        let (reply, answered) = Reply::new();
+        self.inner.submit(vec![Request { wish: Wish::Roll(segment), size: 0, reply }])?;
+        block_on(wait_for(answered)).map(drop)
     }
 
     pub(crate) fn beside(&self) -> &Beside {
@@ -200,6 +205,27 @@ async fn wait_for(answered: Answered) -> Result<Appended, AppendError> {
     match answered.await {
         Ok(outcome) => outcome.answer,
         Err(_dropped) => Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped"))),
+    }
+}
+
+/// Waits for a future in the calling thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::park();
     }
 }
 

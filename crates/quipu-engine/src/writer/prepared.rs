@@ -7,10 +7,11 @@ use super::facts::StreamKeys;
 use crate::format::record;
 use crate::index::{Entries, IdKey, Key, KeyHasher};
 
-/// All that was done for a change. It lies close together, so that the writer need not fetch names
-/// that the caller's processor has.
-#[derive(Debug, Default)]
+/// A change and all that was done for it. That lies close together, so that the writer need not
+/// fetch names that the caller's processor has.
+#[derive(Debug)]
 pub(crate) struct Preparation {
+    pub(super) change: Change,
     pub(super) layout: Layout,
     /// Of the layout's streams.
     pub(super) stream_keys: StreamKeys,
@@ -20,18 +21,25 @@ pub(crate) struct Preparation {
 
 impl Preparation {
     /// Prepares a valid change with this layout.
-    pub(crate) fn new(hasher: KeyHasher, change: &Change, layout: Layout) -> Self {
-        let Change::Append(Append { events, .. }) = change else {
-            return Self { layout, ..Self::default() };
+    pub(crate) fn new(hasher: KeyHasher, change: Change, layout: Layout) -> Self {
+        let events = match &change {
+            Change::Append(Append { events, .. }) => {
+                Some(Prepared::new(hasher, events.iter().map(|(stream, event)| (stream, event))))
+            }
+            Change::SetMetadata { .. } | Change::Delete { .. } | Change::Tombstone { .. } => None,
         };
         let stream_keys = StreamKeys::of(hasher, layout.streams());
-        let events = events.iter().map(|(stream, event)| (stream, event));
-        Self { layout, stream_keys, events: Some(Prepared::new(hasher, events)) }
+        Self { change, layout, stream_keys, events }
     }
 
-    /// Bytes of all records.
+    /// Bytes of the events and of their records.
     pub(crate) fn size(&self) -> usize {
-        self.events.as_ref().map_or(0, Prepared::size)
+        let size = match &self.change {
+            Change::Append(append) => append.size(),
+            Change::SetMetadata { metadata, .. } => metadata.len(),
+            Change::Delete { .. } | Change::Tombstone { .. } => 0,
+        };
+        size + self.events.as_ref().map_or(0, Prepared::size)
     }
 }
 

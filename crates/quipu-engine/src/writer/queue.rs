@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use quipu_core::decide::Plan;
-use quipu_core::{AppendError, Appended, Change};
+use quipu_core::{AppendError, Appended};
 
 use super::prepared::{Preparation, Prepared};
 
@@ -60,13 +60,22 @@ impl Reply {
     }
 }
 
-/// A change that waits.
+/// Something that the writer is asked for.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) change: Change,
-    pub(crate) preparation: Preparation,
+    pub(crate) wish: Wish,
     pub(crate) size: usize,
     pub(crate) reply: Reply,
+}
+
+/// What the writer is to do.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Make a change.
+    Change(Box<Preparation>),
+    /// Begin another segment, unless the one with this number is full already. The answer says
+    /// nothing but that it is.
+    Roll(u64),
 }
 
 /// The bounded queue before the writer.
