@@ -327,11 +327,19 @@ fn start_threads(
     };
     let filler = {
         let (space, guard) = (Arc::clone(space), fail_stop.clone());
-        spawn("filler", Box::new(move || guard.run(|| space.run())))
+        let work = move || {
+            guard.log.io.lower_priority();
+            guard.run(|| space.run());
+        };
+        spawn("filler", Box::new(work))
     };
     let index = {
         let (maintenance, guard) = (Arc::clone(maintenance), fail_stop.clone());
-        spawn("index", Box::new(move || guard.run(|| maintenance.run())))
+        let work = move || {
+            guard.log.io.lower_priority();
+            guard.run(|| maintenance.run());
+        };
+        spawn("index", Box::new(work))
     };
     let writer = {
         let (queue, maintenance) = (Arc::clone(&queue), Arc::clone(maintenance));
