@@ -4,7 +4,7 @@ use crate::append::{Append, Change, InvalidAppend};
 use crate::event::NewEvent;
 use crate::limits;
 use crate::metadata::{StreamMetadata, TOMBSTONE_TYPE};
-use crate::name::StreamName;
+use crate::name::{StreamName, is_reserved, is_system};
 use crate::place::Timestamp;
 use crate::store::Rights;
 
@@ -67,12 +67,13 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<Layo
                 size_max: limits::EVENT_SIZE_MAX,
             });
         }
-        let ordinary = event.tags.iter().filter(|tag| !tag.is_reserved()).count();
-        if ordinary > limits::TAG_COUNT_MAX || event.tags.count() > limits::TAG_COUNT_TOTAL_MAX {
+        let tag_count = event.tags.count();
+        let ordinary = event.tags.iter().bytes().filter(|tag| !is_reserved(tag)).count();
+        if ordinary > limits::TAG_COUNT_MAX || tag_count > limits::TAG_COUNT_TOTAL_MAX {
             let (count, count_max) = if ordinary > limits::TAG_COUNT_MAX {
                 (ordinary, limits::TAG_COUNT_MAX)
             } else {
-                (event.tags.count(), limits::TAG_COUNT_TOTAL_MAX)
+                (tag_count, limits::TAG_COUNT_TOTAL_MAX)
             };
             return Err(InvalidAppend::TooManyTags { index, count, count_max });
         }
@@ -100,8 +101,11 @@ fn refuse_system_names(stream: &StreamName, event: &NewEvent) -> Result<(), Inva
     if event.event_type.is_system() {
         return reserved(event.event_type.as_str());
     }
-    match event.tags.iter().find(|tag| tag.is_system()) {
-        Some(tag) => reserved(tag.as_str()),
+    if !event.tags.iter().bytes().any(is_system) {
+        return Ok(());
+    }
+    match event.tags.iter().find(|tag| is_system(tag.as_bytes())) {
+        Some(tag) => reserved(tag),
         None => Ok(()),
     }
 }

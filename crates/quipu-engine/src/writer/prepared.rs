@@ -86,9 +86,13 @@ impl Prepared {
                 given: event.recorded_at.map(quipu_core::Timestamp::as_micros),
                 is_tombstone: event.event_type == TOMBSTONE_TYPE,
             });
-            let tags = event.tags.iter().map(quipu_core::Tag::as_str);
             entries.push(|keys| {
-                hasher.name_keys(keys, stream, event.event_type.as_str(), tags);
+                hasher.name_keys(
+                    keys,
+                    stream,
+                    event.event_type.as_str(),
+                    event.tags.iter().bytes(),
+                );
                 hasher.id(stream, event.id)
             });
         }
