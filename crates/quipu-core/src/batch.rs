@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::event::{EventData, EventId, RecordedEvent, Tags};
 use crate::limits;
-use crate::name::{ContentType, EventType, StreamName, Tag, is_name, stream_name_size_max};
+use crate::name::{ContentType, EventType, StreamName, is_name, stream_name_size_max};
 use crate::place::{Position, Revision, Timestamp};
 
 /// Where one event's parts lie in a batch's buffer. For stores that build batches.
@@ -157,12 +157,8 @@ fn write_span(buffer: &mut BytesMut, event: &RecordedEvent) -> EventSpan {
     buffer.put_slice(event.stream.as_str().as_bytes());
     buffer.put_slice(event.event_type.as_str().as_bytes());
     buffer.put_slice(event.content_type.as_str().as_bytes());
-    let tags_at = buffer.len();
-    for tag in &event.tags {
-        buffer.put_u8(narrow(tag.as_str().len()));
-        buffer.put_slice(tag.as_str().as_bytes());
-    }
-    let tags_size = narrow(buffer.len() - tags_at);
+    buffer.put_slice(event.tags.encoded());
+    let tags_size = narrow(event.tags.encoded().len());
     buffer.put_slice(&event.metadata);
     let data = event.data.present().map_or(&[][..], |data| data);
     buffer.put_slice(data);
@@ -234,7 +230,7 @@ impl<'a> EventRef<'a> {
 
     /// The event's tags, in order of their bytes.
     pub fn tags(self) -> TagIter<'a> {
-        TagIter { rest: self.slice(self.tags_offset(), usize::from(self.span.tags_size)) }
+        TagIter::new(self.slice(self.tags_offset(), usize::from(self.span.tags_size)))
     }
 
     /// Whether the event has this tag.
@@ -279,7 +275,7 @@ impl<'a> EventRef<'a> {
             id: self.id(),
             stream: StreamName::new(self.stream()).expect(PROOF),
             event_type: EventType::new(self.event_type()).expect(PROOF),
-            tags: self.tags().map(|tag| Tag::new(tag).expect(PROOF)).collect::<Tags>(),
+            tags: Tags::parse(self.tags()).expect(PROOF),
             content_type: ContentType::new(self.content_type()).expect(PROOF),
             data: self.data(),
             metadata: self.metadata(),
@@ -328,13 +324,31 @@ pub struct TagIter<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> TagIter<'a> {
+    /// The tags that these bytes are, each behind its size.
+    pub(crate) fn new(encoded: &'a [u8]) -> Self {
+        Self { rest: encoded }
+    }
+
+    /// The same tags as bytes, for who need not know that they are text.
+    pub fn bytes(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut tags = self;
+        std::iter::from_fn(move || tags.next_bytes())
+    }
+
+    fn next_bytes(&mut self) -> Option<&'a [u8]> {
+        let (size, rest) = self.rest.split_first()?;
+        let (tag, rest) = rest.split_at(usize::from(*size));
+        self.rest = rest;
+        Some(tag)
+    }
+}
+
 impl<'a> Iterator for TagIter<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        let (size, rest) = self.rest.split_first()?;
-        let (tag, rest) = rest.split_at(usize::from(*size));
-        self.rest = rest;
+        let tag = self.next_bytes()?;
         Some(std::str::from_utf8(tag).expect("stores give only valid spans"))
     }
 }

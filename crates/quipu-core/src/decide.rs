@@ -9,12 +9,14 @@
 //! 4. the demands are checked, all of them, so that a conflict lists every violation;
 //! 5. a soft-deleted stream that is written to is revived.
 
+mod layout;
 mod names;
 mod plan;
 mod replay;
 mod validate;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,8 +30,9 @@ use crate::place::{Position, Revision};
 use crate::query::Query;
 use crate::read::StreamState;
 
-use names::NameIndex;
-use plan::{Outline, outline};
+pub use layout::Layout;
+use layout::Part;
+use plan::{find_revivals, make_plan};
 use replay::{find_replay, replayed};
 pub use validate::validate;
 
@@ -42,7 +45,7 @@ pub struct StreamFacts {
     /// Whether that event is a tombstone.
     pub tombstoned: bool,
     /// The stream's metadata, if it ever had any.
-    pub metadata: Option<StreamMetadata>,
+    pub metadata: Option<Arc<StreamMetadata>>,
 }
 
 impl StreamFacts {
@@ -51,7 +54,7 @@ impl StreamFacts {
 
     /// What the stream is like.
     pub fn state(&self) -> StreamState {
-        let deleted = self.metadata.as_ref().is_some_and(StreamMetadata::is_deleted);
+        let deleted = self.metadata.as_ref().is_some_and(|metadata| metadata.is_deleted());
         match self.last {
             Some(last) if self.tombstoned => StreamState::Tombstoned { last },
             last if deleted => StreamState::Deleted { last },
@@ -94,16 +97,22 @@ pub trait LogState {
     /// The last place of the log.
     fn frontier(&self) -> Position;
 
-    /// These streams are about to be asked for. A store may use the time to fetch what it knows of
-    /// them.
-    fn expect(&mut self, _streams: &[&StreamName]) {}
-
     /// What is known of a stream. A metadata stream has no metadata of its own.
     ///
     /// # Errors
     ///
     /// Whatever kept the store from looking.
     fn stream(&mut self, stream: &StreamName) -> Result<StreamFacts, Self::Error>;
+
+    /// What is known of the streams of a change's [`Layout`], in their order. A store may have
+    /// ways to answer for all of them that cost less than asking for one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the store from looking.
+    fn streams(&mut self, streams: &[StreamName]) -> Result<Vec<StreamFacts>, Self::Error> {
+        streams.iter().map(|stream| self.stream(stream)).collect()
+    }
 
     /// The event at a revision of a stream.
     ///
@@ -178,20 +187,31 @@ impl Plan {
         before.chain(own).chain(after)
     }
 
+    /// By event, the index of its stream.
+    pub fn stream_indexes(&self) -> impl Iterator<Item = usize> {
+        let [before, after] =
+            [&self.before, &self.after].map(|events| events.iter().map(|(at, _)| *at));
+        before.chain(self.stream_of.iter().copied()).chain(after)
+    }
+
     /// Which of the events the caller asked for.
     pub fn own(&self) -> Range<usize> {
         self.before.len()..self.before.len() + self.append.events.len()
     }
 }
 
-/// Decides a valid change.
+/// Decides a valid change, with the layout that [`validate`] made of it.
 ///
 /// # Errors
 ///
 /// Whatever kept the store from looking at its log.
-pub fn decide<S: LogState>(state: &mut S, change: Change) -> Result<Decision, S::Error> {
+pub fn decide<S: LogState>(
+    state: &mut S,
+    change: Change,
+    layout: Layout,
+) -> Result<Decision, S::Error> {
     match change {
-        Change::Append(append) => decide_append(state, append),
+        Change::Append(append) => decide_append(state, append, layout),
         Change::Delete { stream, expected, id } => decide_delete(state, stream, expected, id),
         Change::Tombstone { stream, expected, id } => {
             // The tombstone check comes first for all else; here it may be the caller's own.
@@ -201,14 +221,20 @@ pub fn decide<S: LogState>(state: &mut S, change: Change) -> Result<Decision, S:
                 return Ok(Decision::Answer(replayed([(stream, position, position, revision)])));
             }
             let event = system_event(id, TOMBSTONE_TYPE, Bytes::from_static(b"{}"));
-            decide_append(state, Append::to_stream(stream, expected, [event]))
+            decide_made(state, Append::to_stream(stream, expected, [event]))
         }
         Change::SetMetadata { stream, expected, id, metadata } => {
             let event = system_event(id, METADATA_TYPE, metadata);
             let append = Append::to_stream(stream.metadata_stream(), expected, [event]);
-            decide_append(state, append)
+            decide_made(state, append)
         }
     }
+}
+
+/// Decides an append that was made from another change.
+fn decide_made<S: LogState>(state: &mut S, append: Append) -> Result<Decision, S::Error> {
+    let layout = Layout::of(&append).expect("these have one expectation each");
+    decide_append(state, append, layout)
 }
 
 fn decide_delete<S: LogState>(
@@ -228,7 +254,7 @@ fn decide_delete<S: LogState>(
     let append = Append::new()
         .event(stream.metadata_stream(), system_event(id, METADATA_TYPE, json))
         .expect(stream, expected);
-    decide_append(state, append)
+    decide_made(state, append)
 }
 
 fn system_event(id: EventId, event_type: &str, data: Bytes) -> NewEvent {
@@ -239,38 +265,20 @@ fn system_event(id: EventId, event_type: &str, data: Bytes) -> NewEvent {
 /// A stream that an append writes to.
 struct Target<'a> {
     stream: &'a StreamName,
-    expected: ExpectedRevision,
+    part: &'a Part,
     facts: StreamFacts,
     /// The facts of the stream whose metadata this stream holds.
-    base: Option<(StreamName, StreamFacts)>,
-    /// Which of the append's events go there: a range of [`Targets::order`].
-    events: Range<usize>,
+    base: Option<Box<(StreamName, StreamFacts)>>,
     /// Whether it has ids of the append, although the append as a whole is not in the log.
     is_part_found: bool,
 }
 
-/// The streams that an append writes to, in the order in which it mentions them.
-struct Targets<'a> {
-    list: Vec<Target<'a>>,
-    /// By event, its target.
-    of_event: Vec<usize>,
-    /// The events by target: those of the first one, then those of the second one, ...
-    order: Vec<usize>,
-}
-
-impl Targets<'_> {
-    /// The append's events that go to a target, in their order.
-    fn events<'b>(
-        &self,
-        append: &'b Append,
-        target: &Target<'_>,
-    ) -> impl Iterator<Item = &'b NewEvent> {
-        let indexes = self.order.get(target.events.clone()).unwrap_or_default();
-        indexes.iter().filter_map(|index| append.events.get(*index)).map(|(_, event)| event)
-    }
-}
-
-fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision, S::Error> {
+fn decide_append<S: LogState>(
+    state: &mut S,
+    append: Append,
+    layout: Layout,
+) -> Result<Decision, S::Error> {
+    assert_eq!(append.events.len(), layout.stream_of.len(), "a layout is that of its append");
     let frontier = state.frontier();
     for (index, condition) in append.conditions.iter().enumerate() {
         if let Some(after) = condition.after.filter(|after| *after > frontier) {
@@ -278,25 +286,25 @@ fn decide_append<S: LogState>(state: &mut S, append: Append) -> Result<Decision,
             return Ok(Decision::Refuse(AppendError::Invalid(invalid)));
         }
     }
-    let mut mentioned: NameIndex<'_> =
-        append.expectations.iter().map(|(stream, _)| stream).collect();
-    let mut targets = find_targets(state, &append, &mut mentioned)?;
-    let refused = targets.list.iter().any(Target::is_refused);
+    let mut targets = find_targets(state, &layout)?;
+    let refused = targets.iter().any(Target::is_refused);
     if !refused
-        && !targets.list.is_empty()
-        && let Some(appended) = find_replay(state, &append, &mut targets)?
+        && !targets.is_empty()
+        && let Some(appended) = find_replay(state, &append, &layout, &mut targets)?
     {
         return Ok(Decision::Answer(appended));
     }
-    let violations = find_violations(state, &append, &targets, &mut mentioned)?;
+    let violations = find_violations(state, &append, &layout, &targets)?;
     if !violations.is_empty() {
         return Ok(Decision::Refuse(AppendError::Conflict { violations }));
     }
-    if targets.list.is_empty() {
+    if targets.is_empty() {
         return Ok(Decision::Answer(Appended::default()));
     }
-    let Outline { streams, before, stream_of, after } = outline(state, &append, targets)?;
-    Ok(Decision::Write(Plan { streams, before, append, stream_of, after }))
+    let revivals = find_revivals(&append, &layout, &targets);
+    let next: Vec<Revision> = targets.iter().map(|target| target.facts.next()).collect();
+    drop(targets);
+    Ok(Decision::Write(make_plan(state, append, layout, next, revivals)?))
 }
 
 /// What is known of a stream, whichever it is: a metadata stream has no metadata of its own.
@@ -310,85 +318,56 @@ fn look_at<S: LogState>(state: &mut S, stream: &StreamName) -> Result<StreamFact
 
 fn find_targets<'a, S: LogState>(
     state: &mut S,
-    append: &'a Append,
-    mentioned: &mut NameIndex<'_>,
-) -> Result<Targets<'a>, S::Error> {
-    let mut names = NameIndex::with_room(append.events.len());
-    let place = |(stream, _): &'a (StreamName, NewEvent)| {
-        names.get(stream).unwrap_or_else(|| names.push(stream))
-    };
-    let of_event: Vec<usize> = append.events.iter().map(place).collect();
-    let streams = names.into_names();
-    let (order, ends) = group(&of_event, streams.len());
-    state.expect(&streams);
-    let mut list = Vec::with_capacity(streams.len());
-    let mut begin = 0;
-    for (stream, end) in streams.into_iter().zip(ends) {
-        let expected = mentioned.get(stream).and_then(|at| append.expectations.get(at));
-        let expected = expected.map_or(ExpectedRevision::Any, |(_, expected)| *expected);
-        list.push(Target::new(state, stream, expected, begin..end)?);
-        begin = end;
-    }
-    Ok(Targets { list, of_event, order })
-}
-
-/// Indexes by the group they are in, each group's in order, and where each group ends.
-fn group(group_of: &[usize], count: usize) -> (Vec<usize>, Vec<usize>) {
-    let mut ends = vec![0; count];
-    for group in group_of {
-        ends[*group] += 1;
-    }
-    let mut begin = 0;
-    for end in &mut ends {
-        // Where the group begins, for now: filling it moves this to where it ends.
-        begin += std::mem::replace(end, begin);
-    }
-    let mut order = vec![0; group_of.len()];
-    for (index, group) in group_of.iter().enumerate() {
-        order[ends[*group]] = index;
-        ends[*group] += 1;
-    }
-    (order, ends)
+    layout: &'a Layout,
+) -> Result<Vec<Target<'a>>, S::Error> {
+    let facts = state.streams(&layout.streams)?;
+    assert_eq!(facts.len(), layout.streams.len(), "a store answers for every stream");
+    let target = |((stream, part), facts)| Target::new(state, stream, part, facts);
+    layout.streams.iter().zip(&layout.parts).zip(facts).map(target).collect()
 }
 
 impl<'a> Target<'a> {
     fn new<S: LogState>(
         state: &mut S,
         stream: &'a StreamName,
-        expected: ExpectedRevision,
-        events: Range<usize>,
+        part: &'a Part,
+        mut facts: StreamFacts,
     ) -> Result<Self, S::Error> {
-        let base = match stream.metadata_of() {
-            Some(base) => {
-                let facts = look_at(state, &base)?;
-                Some((base, facts))
+        let mut base = None;
+        if part.is_metadata {
+            facts.metadata = None;
+            if let Some(name) = stream.metadata_of() {
+                let facts = look_at(state, &name)?;
+                base = Some(Box::new((name, facts)));
             }
-            None => None,
-        };
-        let facts = look_at(state, stream)?;
-        Ok(Self { stream, expected, facts, base, events, is_part_found: false })
+        }
+        Ok(Self { stream, part, facts, base, is_part_found: false })
+    }
+
+    fn expected(&self) -> ExpectedRevision {
+        self.part.expected.unwrap_or(ExpectedRevision::Any)
     }
 
     /// Whether it is refused before anyone asks whether the append is a retry.
     fn is_refused(&self) -> bool {
         let deleted = matches!(self.facts.state(), StreamState::Deleted { .. });
-        !self.is_writable() || (deleted && self.expected == ExpectedRevision::StreamExists)
+        !self.is_writable() || (deleted && self.expected() == ExpectedRevision::StreamExists)
     }
 
     fn is_writable(&self) -> bool {
-        !self.facts.tombstoned && self.base.as_ref().is_none_or(|(_, facts)| !facts.tombstoned)
+        !self.facts.tombstoned && self.base.as_ref().is_none_or(|base| !base.1.tombstoned)
     }
 
     /// The stream that writing to this one would revive, were it deleted.
     fn revivable(&self) -> (&StreamName, &StreamFacts) {
-        match &self.base {
+        match self.base.as_deref() {
             Some((base, facts)) => (base, facts),
             None => (self.stream, &self.facts),
         }
     }
 
     fn violation(&self) -> Violation {
-        match &self.base {
+        match self.base.as_deref() {
             Some((base, facts)) if facts.tombstoned => Violation::Stream {
                 stream: base.clone(),
                 expected: ExpectedRevision::Any,
@@ -396,7 +375,7 @@ impl<'a> Target<'a> {
             },
             _ => Violation::Stream {
                 stream: StreamName::clone(self.stream),
-                expected: self.expected,
+                expected: self.expected(),
                 found: self.facts.state(),
             },
         }
@@ -406,14 +385,16 @@ impl<'a> Target<'a> {
 fn find_violations<S: LogState>(
     state: &mut S,
     append: &Append,
-    targets: &Targets<'_>,
-    mentioned: &mut NameIndex<'_>,
+    layout: &Layout,
+    targets: &[Target<'_>],
 ) -> Result<Vec<Violation>, S::Error> {
     let mut violations = Vec::new();
-    let mut names: NameIndex<'_> = targets.list.iter().map(|target| target.stream).collect();
-    for (stream, expected) in &append.expectations {
-        if let Some(target) = names.get(stream).and_then(|index| targets.list.get(index)) {
-            if target.is_part_found || !target.is_writable() || !target.facts.meets(*expected) {
+    for ((stream, expected), target) in append.expectations.iter().zip(&layout.target_of) {
+        if let Some(target) = target.and_then(|index| targets.get(index as usize)) {
+            if target.is_part_found
+                || !target.is_writable()
+                || !target.facts.meets(target.expected())
+            {
                 violations.push(target.violation());
             }
         } else {
@@ -428,12 +409,14 @@ fn find_violations<S: LogState>(
             }
         }
     }
-    for target in &targets.list {
-        if mentioned.get(target.stream).is_none() && (target.is_part_found || !target.is_writable())
-        {
+    for target in targets {
+        let is_mentioned = target.part.expected.is_some();
+        if !is_mentioned && (target.is_part_found || !target.is_writable()) {
             violations.push(target.violation());
         }
-        violations.extend(write_behind_tombstone(append, targets, target));
+        if target.part.has_tombstone {
+            violations.extend(write_behind_tombstone(append, layout, target));
+        }
     }
     for (index, condition) in append.conditions.iter().enumerate() {
         let after = condition.after.unwrap_or(Position::START);
@@ -447,14 +430,14 @@ fn find_violations<S: LogState>(
 /// An append may carry a tombstone (an import does), but nothing behind it in its stream.
 fn write_behind_tombstone(
     append: &Append,
-    targets: &Targets<'_>,
+    layout: &Layout,
     target: &Target<'_>,
 ) -> Option<Violation> {
-    let place =
-        targets.events(append, target).position(|event| event.event_type == TOMBSTONE_TYPE)?;
-    (place + 1 < target.events.len()).then(|| Violation::Stream {
+    let mut events = layout.events(append, target.part);
+    let place = events.position(|event| event.event_type == TOMBSTONE_TYPE)?;
+    (place + 1 < target.part.events.len()).then(|| Violation::Stream {
         stream: target.stream.clone(),
-        expected: target.expected,
+        expected: target.expected(),
         found: StreamState::Tombstoned {
             last: Revision::new(target.facts.next().get() + place as u64),
         },

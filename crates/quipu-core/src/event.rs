@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::batch::TagIter;
 use crate::name::{ContentType, EventType, NameError, StreamName, Tag};
 use crate::place::{Position, Revision, Timestamp};
 
@@ -52,8 +53,16 @@ impl fmt::Debug for EventId {
 }
 
 /// A set of tags, kept in order of their bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Tags(Vec<Tag>);
+///
+/// All of them are in one piece of memory: a set costs one allocation, and so does its copy.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Tags(
+    /// Each tag behind a byte that says how many it has.
+    Vec<u8>,
+);
+
+/// Most tags are shorter, with the byte in front.
+const ENCODED_SIZE: usize = 20;
 
 impl Tags {
     /// No tags.
@@ -65,52 +74,99 @@ impl Tags {
     ///
     /// The [`NameError`] of the first text that is not a tag.
     pub fn parse<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, NameError> {
-        texts.into_iter().map(Tag::new).collect()
+        let mut texts = texts.into_iter();
+        let mut tags = Self(Vec::with_capacity(ENCODED_SIZE * texts.size_hint().0));
+        let mut last = 0;
+        while let Some(text) = texts.next() {
+            let text = text.as_ref();
+            Tag::check(text)?;
+            // Where texts come in order, none of them is looked at twice.
+            if tags.0.get(last + 1..).is_none_or(|last| last < text.as_bytes()) {
+                last = tags.0.len();
+                tags.push(text);
+            } else {
+                let before = tags.iter().map(Tag::new);
+                let rest = texts.map(Tag::new);
+                return before.chain([Tag::new(text)]).chain(rest).collect();
+            }
+        }
+        Ok(tags)
     }
 
     /// Adds a tag, unless it is there.
+    #[expect(clippy::needless_pass_by_value, reason = "a set takes what is put into it")]
     pub fn insert(&mut self, tag: Tag) {
-        if let Err(index) = self.0.binary_search(&tag) {
-            self.0.insert(index, tag);
+        self.add(tag.as_str());
+    }
+
+    fn add(&mut self, tag: &str) {
+        if !self.contains(tag) {
+            *self = Self::sorted(self.iter().chain([tag]).collect());
         }
     }
 
     /// Whether the set has this tag.
     pub fn contains(&self, tag: &str) -> bool {
-        self.0.binary_search_by(|own| own.as_str().cmp(tag)).is_ok()
+        self.iter().bytes().any(|own| own == tag.as_bytes())
     }
 
     /// The tags in order of their bytes.
-    pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
-        self.0.iter()
+    pub fn iter(&self) -> TagIter<'_> {
+        TagIter::new(&self.0)
     }
 
     /// How many tags the set has.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.iter().bytes().count()
     }
 
     /// Whether the set has no tag.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The tags one after the other, each behind a byte that says how many it has: as stores keep
+    /// them.
+    pub fn encoded(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn push(&mut self, tag: &str) {
+        self.0.push(u8::try_from(tag.len()).expect("a tag has at most 255 bytes"));
+        self.0.extend_from_slice(tag.as_bytes());
+    }
+
+    /// Tags that are right, in any order.
+    fn sorted(mut tags: Vec<&str>) -> Self {
+        tags.sort_unstable();
+        tags.dedup();
+        let mut sorted = Self(Vec::with_capacity(tags.iter().map(|tag| 1 + tag.len()).sum()));
+        for tag in tags {
+            sorted.push(tag);
+        }
+        sorted
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self).finish()
+    }
 }
 
 impl FromIterator<Tag> for Tags {
     fn from_iter<I: IntoIterator<Item = Tag>>(tags: I) -> Self {
-        let mut tags: Vec<Tag> = tags.into_iter().collect();
-        tags.sort();
-        tags.dedup();
-        Self(tags)
+        let tags: Vec<Tag> = tags.into_iter().collect();
+        Self::sorted(tags.iter().map(Tag::as_str).collect())
     }
 }
 
 impl<'a> IntoIterator for &'a Tags {
-    type Item = &'a Tag;
-    type IntoIter = std::slice::Iter<'a, Tag>;
+    type Item = &'a str;
+    type IntoIter = TagIter<'a>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+    fn into_iter(self) -> TagIter<'a> {
+        self.iter()
     }
 }
 
@@ -179,7 +235,8 @@ impl NewEvent {
     ///
     /// A [`NameError`] if `tag` is not a name.
     pub fn with_tag(mut self, tag: &str) -> Result<Self, NameError> {
-        self.tags.insert(Tag::new(tag)?);
+        Tag::check(tag)?;
+        self.tags.add(tag);
         Ok(self)
     }
 
@@ -242,4 +299,53 @@ pub struct RecordedEvent {
     pub position: Position,
     /// Its place in its stream.
     pub revision: Revision,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(texts: &[&str]) -> Tags {
+        Tags::parse(texts).unwrap()
+    }
+
+    #[test]
+    fn tags_are_a_set_in_order_however_they_come() {
+        let long = "t".repeat(255);
+        let sorted = tags(&["a", "b:1", "b:2", "b:20", &long, "ü"]);
+
+        for texts in [
+            ["ü", "b:20", &long, "a", "b:2", "b:1"],
+            ["a", "b:2", "b:1", "b:20", &long, "ü"],
+            ["a", "b:1", "b:2", "b:20", "ü", &long],
+        ] {
+            assert_eq!(tags(&texts), sorted);
+            assert_eq!(tags(&texts.repeat(2)), sorted);
+            let one_by_one = texts.iter().fold(Tags::EMPTY, |mut tags, text| {
+                tags.insert(Tag::new(text).unwrap());
+                tags
+            });
+            assert_eq!(one_by_one, sorted);
+            let collected: Tags = texts.iter().map(|text| Tag::new(text).unwrap()).collect();
+            assert_eq!(collected, sorted);
+        }
+        assert_eq!(sorted.iter().collect::<Vec<_>>(), ["a", "b:1", "b:2", "b:20", &long, "ü"]);
+        assert_eq!(sorted.count(), 6);
+        assert!(sorted.contains("b:2") && !sorted.contains("b:"));
+    }
+
+    #[test]
+    fn a_text_that_is_not_a_tag_is_refused_wherever_it_stands() {
+        for texts in [["", "b", "a"], ["b", "", "a"], ["b", "a", ""]] {
+            assert_eq!(Tags::parse(texts), Err(NameError::Empty { what: "tag" }));
+        }
+        assert!(Tags::parse(["t".repeat(256)]).is_err());
+    }
+
+    #[test]
+    fn tags_are_encoded_one_behind_the_other() {
+        assert_eq!(tags(&["b", "ab"]).encoded(), b"\x02ab\x01b");
+        assert!(Tags::EMPTY.encoded().is_empty() && Tags::EMPTY.is_empty());
+        assert_eq!(format!("{:?}", tags(&["b", "ab"])), r#"{"ab", "b"}"#);
+    }
 }

@@ -136,8 +136,9 @@ impl MemoryStore {
 
     fn apply(&self, change: Change) -> Result<Appended, AppendError> {
         let mut log = self.shared.lock();
-        decide::validate(&change, self.rights, log.now()).map_err(AppendError::Invalid)?;
-        let decision = match decide::decide(&mut *log, change) {
+        let layout =
+            decide::validate(&change, self.rights, log.now()).map_err(AppendError::Invalid)?;
+        let decision = match decide::decide(&mut *log, change, layout) {
             Ok(decision) => decision,
             Err(never) => match never {},
         };

@@ -103,9 +103,14 @@ pub(crate) fn stream_name_size_max(name: &[u8]) -> usize {
     }
 }
 
+/// Whether a name begins with `$`: the store's or the framework's own.
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(b"$")
+}
+
 /// Whether a name belongs to the store itself and is written with system rights only.
-fn is_system(name: &str) -> bool {
-    name.starts_with('$') && !name.starts_with("$quipu.")
+pub(crate) fn is_system(name: &[u8]) -> bool {
+    is_reserved(name) && !name.starts_with(b"$quipu.")
 }
 
 macro_rules! name {
@@ -122,9 +127,14 @@ macro_rules! name {
             /// A [`NameError`] that says what is wrong with the text.
             pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
                 let text = text.as_ref();
-                let size_max: fn(&str) -> usize = $size_max;
-                check($what, text, size_max(text))?;
+                Self::check(text)?;
                 Ok(Self(text.into()))
+            }
+
+            /// Whether a text is such a name.
+            pub(crate) fn check(text: &str) -> Result<(), NameError> {
+                let size_max: fn(&str) -> usize = $size_max;
+                check($what, text, size_max(text))
             }
 
             /// The name as text.
@@ -134,12 +144,12 @@ macro_rules! name {
 
             /// Whether the name begins with `$`: the store's or the framework's own.
             pub fn is_reserved(&self) -> bool {
-                self.0.starts_with('$')
+                is_reserved(self.0.as_bytes())
             }
 
             /// Whether the name is written with system rights only: reserved, and not `$quipu.`.
             pub fn is_system(&self) -> bool {
-                is_system(&self.0)
+                is_system(self.0.as_bytes())
             }
         }
 

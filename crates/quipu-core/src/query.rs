@@ -114,7 +114,7 @@ impl QueryItem {
         has_tag: impl Fn(&str) -> bool,
     ) -> bool {
         (self.types.is_empty() || self.types.iter().any(|own| own == event_type))
-            && self.tags.iter().all(|tag| has_tag(tag.as_str()))
+            && self.tags.iter().all(has_tag)
             && self.stream.as_ref().is_none_or(|own| own == stream)
             && self.category.as_ref().is_none_or(|own| own == category(stream))
     }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn tags(item: &QueryItem) -> Vec<&str> {
-        item.tags.iter().map(AsRef::as_ref).collect()
+        item.tags.iter().collect()
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quipu_core::decide::validate;
 use quipu_core::{
-    AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
+    Append, AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
     ListStreams, LogIdentity, LogRead, Position, ReadAll, ReadError, ReadIndex, ReadStream,
     Registry, Rights, Snapshots, StorageError, StreamInfo, StreamName, StreamRead, Subscribe,
     SubscribeError, Subscription, Timestamp,
@@ -17,6 +19,7 @@ use quipu_core::{
 use crate::beside::Beside;
 use crate::error::DiskError;
 use crate::follower::Poller;
+use crate::io::SeededBug;
 use crate::log::Log;
 use crate::maintenance::Maintenance;
 use crate::opening::{self, Opened};
@@ -24,7 +27,7 @@ use crate::options::{OpenError, OpenOptions};
 use crate::reader::storage;
 use crate::space::Space;
 use crate::subscription::LogSubscription;
-use crate::writer::{Answered, Arrival, Prepared, Queue, Reply, Request, Writer};
+use crate::writer::{Answered, Arrival, Preparation, Queue, Reply, Request, Wish, Writer};
 
 /// How long after the last change the durable floor is written to the manifest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -167,20 +170,26 @@ impl Engine {
 
     /// A change on its way to the writer, and where its answer will come from.
     fn request(&self, change: Change) -> Result<(Request, Answered), AppendError> {
-        let now = self.log().io.now();
-        validate(&change, self.rights, now).map_err(AppendError::Invalid)?;
-        let (prepared, size) = match &change {
-            Change::Append(append) => {
-                let events = append.events.iter().map(|(stream, event)| (stream, event));
-                let prepared = Prepared::new(self.log().hasher, events);
-                let size = append.size() + prepared.size();
-                (Some(prepared), size)
+        let io = &self.log().io;
+        let change = match change {
+            Change::Append(append) if io.has_bug(SeededBug::SkipRevisionCheck) => {
+                Change::Append(Append { expectations: Vec::new(), ..append })
             }
-            Change::SetMetadata { metadata, .. } => (None, metadata.len()),
-            Change::Delete { .. } | Change::Tombstone { .. } => (None, 0),
+            change => change,
         };
+        let layout = validate(&change, self.rights, io.now()).map_err(AppendError::Invalid)?;
+        let preparation = Box::new(Preparation::new(self.log().hasher, change, layout));
+        let size = preparation.size();
         let (reply, answered) = Reply::new();
-        Ok((Request { change, prepared, size, reply }, answered))
+        Ok((Request { wish: Wish::Change(preparation), size, reply }, answered))
+    }
+
+    /// Has the writer begin another segment, unless the one with this number is full already. Waits
+    /// until that is durable.
+    pub(crate) fn roll(&self, segment: u64) -> Result<(), AppendError> {
+        let (reply, answered) = Reply::new();
+        self.inner.submit(vec![Request { wish: Wish::Roll(segment), size: 0, reply }])?;
+        block_on(wait_for(answered)).map(drop)
     }
 
     pub(crate) fn beside(&self) -> &Beside {
@@ -196,6 +205,27 @@ async fn wait_for(answered: Answered) -> Result<Appended, AppendError> {
     match answered.await {
         Ok(outcome) => outcome.answer,
         Err(_dropped) => Err(AppendError::OutcomeUnknown(StorageError::new("the store stopped"))),
+    }
+}
+
+/// Waits for a future in the calling thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::park();
     }
 }
 
@@ -297,11 +327,19 @@ fn start_threads(
     };
     let filler = {
         let (space, guard) = (Arc::clone(space), fail_stop.clone());
-        spawn("filler", Box::new(move || guard.run(|| space.run())))
+        let work = move || {
+            guard.log.io.lower_priority();
+            guard.run(|| space.run());
+        };
+        spawn("filler", Box::new(work))
     };
     let index = {
         let (maintenance, guard) = (Arc::clone(maintenance), fail_stop.clone());
-        spawn("index", Box::new(move || guard.run(|| maintenance.run())))
+        let work = move || {
+            guard.log.io.lower_priority();
+            guard.run(|| maintenance.run());
+        };
+        spawn("index", Box::new(work))
     };
     let writer = {
         let (queue, maintenance) = (Arc::clone(&queue), Arc::clone(maintenance));

@@ -40,6 +40,10 @@ pub trait Io: Send + Sync + fmt::Debug {
     /// Fills `bytes` by chance.
     fn randomize(&self, bytes: &mut [u8]);
 
+    /// Lets other threads go before the calling one from here on: what it does, nobody waits for.
+    /// Where the system cannot do that for one thread, and in a simulation, nothing happens.
+    fn lower_priority(&self) {}
+
     /// Makes a directory and those above it that are missing; an existing directory is fine. On
     /// `Ok` it survives a power loss, also where an earlier process made it, or one above it, and
     /// died before it was synced.

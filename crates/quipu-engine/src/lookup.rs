@@ -1,5 +1,7 @@
 //! Finding streams and events: the index proposes, the records decide.
 
+use std::sync::Arc;
+
 use quipu_core::decide::StreamFacts;
 use quipu_core::{
     Direction, EventId, METADATA_TYPE, Query, Revision, StreamMetadata, StreamName, TOMBSTONE_TYPE,
@@ -82,7 +84,7 @@ pub(crate) fn facts(
     let metadata = if stream.is_metadata() {
         None
     } else {
-        metadata(records, reader, hasher, stream)?.map(|(metadata, _)| metadata)
+        metadata(records, reader, hasher, stream)?.map(|(metadata, _)| Arc::new(metadata))
     };
     Ok(StreamFacts {
         last: head.as_ref().map(|head| head.revision),

@@ -8,6 +8,7 @@
 //! - damage: the manifest's floor, or a valid batch further on, proves that more was durable. The
 //!   store does not open; nothing is cut off that anyone was promised.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ pub(crate) fn find_log(
         if access == Access::Write {
             torn_size += finder.take_out_torn(&head, &end)?;
         }
-        if end.place.offset > SEGMENT_HEADER_SIZE as u64 {
+        if end.place.offset > SEGMENT_HEADER_SIZE as u64 || finder.is_known(&head) {
             return finder.finish(heads, head, end, torn_size);
         }
         // Only the segment's head reached the disk: its first batch was never acknowledged.
@@ -286,14 +287,25 @@ impl Finder<'_> {
         Ok(())
     }
 
+    /// Whether the manifest knows that the segment began. It is part of the log then, even without
+    /// a batch: the one before it may have been rewritten since, and takes no more.
+    fn is_known(&self, head: &Head) -> bool {
+        head.header.number == self.manifest.floor.segment
+    }
+
     /// Keeps the bytes of a torn batch aside and puts zeros in their place. How many there were.
     fn take_out_torn(&self, head: &Head, end: &End) -> Result<u64, DiskError> {
         let path = self.layout.segment(head.header.number, head.header.generation);
-        let is_headless = end.place.offset == SEGMENT_HEADER_SIZE as u64;
+        let is_headless = end.place.offset == SEGMENT_HEADER_SIZE as u64 && !self.is_known(head);
         let start = if is_headless { 0 } else { end.place.offset };
         let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
         let Some(rest) = rest else { return Ok(0) };
         let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
+        if is_headless && last < SEGMENT_HEADER_SIZE {
+            // The head alone says nothing that the segment before it does not.
+            self.remove(&path)?;
+            return Ok(0);
+        }
         let torn = &rest[..=last];
         self.keep_aside(head.header.number, start, torn)?;
         if is_headless {
@@ -326,6 +338,9 @@ impl Finder<'_> {
         for Head { header, file } in heads {
             segments.push(Arc::new(Segment::full(self.io, self.layout, header, file)?));
         }
+        if self.access == Access::Write {
+            self.remove_table(&last.header)?;
+        }
         let next_segment = last.header.number + 1;
         let segment = Segment::growing(self.io, self.layout, last.header, last.file, 0);
         segment.publish(end.place.offset, end.offsets);
@@ -338,6 +353,19 @@ impl Finder<'_> {
             last_recorded_at: end.last_recorded_at,
         };
         Ok(Found { segments: Segments::new(segments), tip, torn_size })
+    }
+
+    /// Removes the table of the segment that the log goes on in. It had been full already if it has
+    /// one, but what made it so did not survive. That the table is gone is durable before the
+    /// segment is full again: beginning the next one syncs the directory.
+    fn remove_table(&self, header: &SegmentHeader) -> Result<(), DiskError> {
+        let path = self.layout.offsets(header.number, header.generation);
+        match self.io.remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(DiskError::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Only the batch written last may have been read from memory that never reached the disk:

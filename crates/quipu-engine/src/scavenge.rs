@@ -1,7 +1,8 @@
 //! Scavenging: giving back the space of events that no read of their stream shows any more.
 //!
-//! Full segments are looked at one after the other. Where enough would go, the segment is written
-//! again, with stubs in place of the events that go:
+//! Segments are looked at one after the other. Where enough would go, the segment is written again,
+//! with stubs in place of the events that go; the one that is being written is made full before, by
+//! having the writer begin the next one:
 //!
 //! 1. the new file is written under the next generation, synced, and read back;
 //! 2. the manifest says that this generation counts: from here on the events are gone;
@@ -10,18 +11,17 @@
 //!
 //! A crash before step 2 leaves a file that no manifest names, one after it the old file; opening
 //! removes both. Positions, revisions, ids and keys stay, so the index stays right, and so do
-//! retries of appends whose events are gone. The writer is never waited for, and never waits.
+//! retries of appends whose events are gone. The writer never waits.
 
 mod judge;
 mod rewrite;
 
 use std::sync::{Arc, PoisonError, TryLockError};
 
-use quipu_core::StorageError;
+use quipu_core::{AppendError, StorageError};
 
 use crate::engine::Engine;
 use crate::error::DiskError;
-use crate::log::Log;
 use crate::progress::Progress;
 use crate::segment::Segment;
 
@@ -103,8 +103,9 @@ impl Engine {
     /// Reads and appends go on meanwhile. What is rewritten is durable; a crash loses only the
     /// segment under way. Reads of the whole log, queries and conditions no longer see the events;
     /// reads of streams are as before. The last event of every stream that is not tombstoned, the
-    /// latest metadata of every stream and tombstones stay, and so does the segment that is being
-    /// written. The disk needs room for one more segment.
+    /// latest metadata of every stream and tombstones stay. Where they go from
+    /// the segment that is being written too, the log goes on in another. The disk needs room for one
+    /// more segment.
     ///
     /// # Errors
     ///
@@ -126,38 +127,45 @@ impl Engine {
         if self.is_read_only() {
             return Err(ScavengeError::ReadOnly);
         }
-        scavenge(self.log(), options, progress)
+        scavenge(self, options, progress)
     }
 }
 
 fn scavenge(
-    log: &Arc<Log>,
+    engine: &Engine,
     options: ScavengeOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Scavenged, ScavengeError> {
+    let log = engine.log();
     let _only = match log.scavenging.try_lock() {
         Ok(guard) => guard,
         Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
         Err(TryLockError::WouldBlock) => return Err(ScavengeError::Busy),
     };
     let segments = log.segments();
-    let total = (segments.count() as u64).saturating_sub(1);
+    let total = segments.count() as u64;
     let mut scavenged = Scavenged::default();
     let mut judge = Judge::new(Arc::clone(log));
-    // The last segment is being written.
-    for (done, pair) in (0..).zip(segments.pairs()) {
-        let (segment, next) = pair;
+    for (done, segment) in (0..).zip(segments.iter()) {
         if !log.health.is_open() {
             return Err(ScavengeError::Closed);
         }
         progress(Progress::new(done, total, "segments"));
-        let verdict = judge.look_at(segment)?;
+        let mut verdict = judge.look_at(segment)?;
         if !verdict.is_worth_it(options.threshold_percent) {
             scavenged.left_count += verdict.going_count;
             continue;
         }
-        let before = segment_size(segment)?;
-        let rewritten = rewrite::rewrite(log, segment, next, &verdict)?;
+        let next = if let Some(next) = segments.after(segment) {
+            Arc::clone(next)
+        } else {
+            let next = fill(engine, segment)?;
+            // It may have got more meanwhile.
+            verdict = judge.look_at(segment)?;
+            next
+        };
+        let before = segment.end();
+        let rewritten = rewrite::rewrite(log, segment, &next, &verdict)?;
         scavenged.segment_count += 1;
         scavenged.event_count += verdict.going_count;
         scavenged.freed_size += before.saturating_sub(rewritten.end());
@@ -166,6 +174,16 @@ fn scavenge(
     Ok(scavenged)
 }
 
-fn segment_size(segment: &Segment) -> Result<u64, DiskError> {
-    segment.file.size().map_err(DiskError::io("read", &segment.path))
+/// Makes the segment that is being written full, and answers the one that follows it.
+fn fill(engine: &Engine, segment: &Segment) -> Result<Arc<Segment>, ScavengeError> {
+    engine.roll(segment.number()).map_err(|error| match error {
+        AppendError::Closed => ScavengeError::Closed,
+        AppendError::DiskFull => ScavengeError::DiskFull,
+        AppendError::Storage(error) | AppendError::OutcomeUnknown(error) => {
+            ScavengeError::Storage(error)
+        }
+        other => ScavengeError::Storage(StorageError::new(other)),
+    })?;
+    let next = engine.log().segments().after(segment).map(Arc::clone);
+    Ok(next.expect("a full segment is followed by another"))
 }

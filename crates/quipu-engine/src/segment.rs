@@ -150,6 +150,18 @@ impl Segment {
         self.end.store(end, Ordering::Release);
     }
 
+    /// Makes the head durable, and lets readers see that the segment has nothing but that.
+    ///
+    /// Whoever sees the segment knows that the one before is full, and may rewrite that; then the
+    /// log cannot go on without this head.
+    pub(crate) fn write_head(&self) -> Result<(), DiskError> {
+        let head = self.header.encode();
+        self.file.write_at(&head, 0).map_err(DiskError::io("write", &self.path))?;
+        self.file.sync().map_err(DiskError::io("sync", &self.path))?;
+        self.publish(head.len() as u64, []);
+        Ok(())
+    }
+
     /// The durable bytes, at least up to `end`.
     pub(crate) fn settled(&self, end: u64) -> Result<Bytes, DiskError> {
         {
@@ -376,7 +388,7 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The segments of a log that have events, in order.
+/// The segments of a log, in order. All but the last have events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Segments(Arc<Vec<Arc<Segment>>>);
 
@@ -400,9 +412,9 @@ impl Segments {
         self.0.iter()
     }
 
-    /// Each segment but the last, with the one that follows it.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Arc<Segment>, &Arc<Segment>)> {
-        self.0.iter().zip(self.0.iter().skip(1))
+    /// The segment that follows one of these.
+    pub(crate) fn after(&self, segment: &Segment) -> Option<&Arc<Segment>> {
+        self.0.get(self.0.partition_point(|own| own.number() <= segment.number()))
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -22,7 +22,7 @@ pub struct Stats {
     pub stream_count: u64,
     /// The position of the last event.
     pub last: Position,
-    /// Segments that hold events.
+    /// Segments of the log.
     pub segment_count: u64,
     /// Segments that scavenging rewrote.
     pub rewritten_count: u64,

@@ -182,7 +182,7 @@ fn pull_stream(
         // What it showed right before the tombstone is still owed.
         StreamState::Tombstoned { last } => last.get().checked_sub(1).map(Revision::new),
     };
-    let is_deleted = facts.metadata.as_ref().is_some_and(quipu_core::StreamMetadata::is_deleted);
+    let is_deleted = facts.metadata.as_ref().is_some_and(|metadata| metadata.is_deleted());
     if let Some(last) = last.filter(|_| !is_deleted) {
         let range = StreamRange {
             retention: retention_of(stream, &facts, last, log.io.now()),

@@ -24,7 +24,7 @@ mod stage;
 use std::sync::Arc;
 
 use quipu_core::decide::{Decision, decide};
-use quipu_core::{Append, AppendError, Appended, Change, StorageError, Timestamp};
+use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
 
 use crate::error::{DiskError, is_disk_full};
 use crate::format::batch::BATCH_HEADER_SIZE;
@@ -38,10 +38,11 @@ use crate::space::{Priority, Space, space_error};
 use crate::walk::Place;
 use crate::watermark::Touched;
 
-use facts::FactsCache;
-pub(crate) use prepared::Prepared;
+use facts::{FactsCache, StreamKeys};
+pub(crate) use prepared::Preparation;
+use prepared::Prepared;
 use queue::Leftovers;
-pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request};
+pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request, Wish};
 use stage::Stage;
 
 /// The most bytes of one batch, unless a single append is larger: 8 MiB.
@@ -63,6 +64,8 @@ pub(crate) struct Writer {
     last_recorded_at: i64,
     stage: Stage,
     facts: FactsCache,
+    /// Of the streams that the change under way writes to.
+    stream_keys: StreamKeys,
     /// Whether a segment was begun since maintenance was last asked.
     has_rolled: bool,
     /// Who waits for the staged batch, and what they will be told.
@@ -103,6 +106,7 @@ impl Writer {
             last_recorded_at: tip.last_recorded_at,
             stage: Stage::default(),
             facts: FactsCache::default(),
+            stream_keys: StreamKeys::default(),
             has_rolled: false,
             waiting: Vec::new(),
         }
@@ -110,12 +114,15 @@ impl Writer {
 
     /// Makes the changes asked for, as one group, and answers all of them.
     pub(crate) fn commit(&mut self, requests: impl IntoIterator<Item = Request>) {
-        for Request { change, prepared, reply, .. } in requests {
+        for Request { wish, reply, .. } in requests {
             if let Err(error) = self.check_health() {
                 reply.send(Err(error), Leftovers::default());
                 continue;
             }
-            let answer = self.consider(change, prepared);
+            let answer = match wish {
+                Wish::Change(preparation) => self.consider(*preparation),
+                Wish::Roll(segment) => self.roll(segment).map(|()| Default::default()),
+            };
             // Whatever was decided may rest on events that are staged and not yet durable, so
             // nobody hears of it before they are.
             let (answer, leftovers) = match answer {
@@ -158,11 +165,8 @@ impl Writer {
     }
 
     /// Decides a change and stages its events.
-    fn consider(
-        &mut self,
-        change: Change,
-        prepared: Option<Prepared>,
-    ) -> Result<(Appended, Leftovers), AppendError> {
+    fn consider(&mut self, preparation: Preparation) -> Result<(Appended, Leftovers), AppendError> {
+        let Preparation { change, layout, stream_keys, events } = preparation;
         let now = self.log.io.now();
         let priority = match &change {
             Change::Append(_) => Priority::Ordinary,
@@ -170,19 +174,15 @@ impl Writer {
                 Priority::Freeing
             }
         };
-        let change = match change {
-            Change::Append(append) if self.log.io.has_bug(SeededBug::SkipRevisionCheck) => {
-                Change::Append(Append { expectations: Vec::new(), ..append })
-            }
-            change => change,
-        };
-        let decision = decide(self, change).map_err(|error| AppendError::Storage(error.into()))?;
+        self.stream_keys = stream_keys;
+        let decision =
+            decide(self, change, layout).map_err(|error| AppendError::Storage(error.into()))?;
         let plan = match decision {
             Decision::Answer(appended) => return Ok((appended, Leftovers::default())),
             Decision::Refuse(error) => return Err(error),
             Decision::Write(plan) => plan,
         };
-        let prepared = self.prepare(&plan, prepared);
+        let prepared = self.prepare(&plan, events);
         let size: usize = prepared.iter().map(Prepared::size).sum();
         self.make_room(size as u64, priority)?;
         let now = now.as_micros().max(self.last_recorded_at);
@@ -201,16 +201,53 @@ impl Writer {
             self.check_health()?;
         }
         let end = self.place.offset + BATCH_HEADER_SIZE as u64 + self.stage.size() + size + 8;
-        match &self.active {
-            Some(active) if fits(active, end) => {
+        let has_batch = self.has_batch();
+        match &mut self.active {
+            // A segment that has no batch yet takes one that is too large for any.
+            Some(active) if fits(active, end) || !has_batch => {
+                active.capacity = active.capacity.max(end);
                 let segment = active.segment.number();
                 self.space.reserve(segment, end, priority).map(drop).map_err(|e| self.no_space(e))
             }
-            _ => self.begin_segment(size, priority),
+            _ => {
+                let active = self.make_segment(size, priority)?;
+                self.enter(active);
+                Ok(())
+            }
         }
     }
 
-    fn begin_segment(&mut self, size: u64, priority: Priority) -> Result<(), AppendError> {
+    /// Whether the active segment has a batch, if only a staged one.
+    fn has_batch(&self) -> bool {
+        self.place.offset > SEGMENT_HEADER_SIZE as u64 || self.stage.size() > 0
+    }
+
+    /// Begins another segment, unless the one with this number is full or has no batch.
+    ///
+    /// A failure changes nothing: a segment of which only the head reached the disk is no part of
+    /// the log, until the manifest's floor is in it.
+    fn roll(&mut self, segment: u64) -> Result<(), AppendError> {
+        self.flush();
+        self.check_health()?;
+        let is_active = self.active.as_ref().is_some_and(|own| own.segment.number() == segment);
+        if !is_active || !self.has_batch() {
+            return Ok(());
+        }
+        let next = self.make_segment(0, Priority::Freeing)?;
+        next.segment.write_head().map_err(|error| {
+            if error.is_disk_full() {
+                AppendError::DiskFull
+            } else {
+                AppendError::Storage(error.into())
+            }
+        })?;
+        self.log.install_segment(Arc::clone(&next.segment));
+        self.enter(Active { is_new: false, ..next });
+        Ok(())
+    }
+
+    /// The segment after the active one, with space for so many bytes of records.
+    fn make_segment(&self, size: u64, priority: Priority) -> Result<Active, AppendError> {
         let number = self.next_segment;
         let end = SEGMENT_HEADER_SIZE as u64 + BATCH_HEADER_SIZE as u64 + size + 8;
         let capacity = self.segment_size.max(end);
@@ -231,13 +268,16 @@ impl Writer {
             term: 0,
             cipher: 0,
         };
-        self.place.offset = SEGMENT_HEADER_SIZE as u64;
         let segment = Segment::growing(&self.log.io, &self.log.layout, header, file, 0);
-        let segment = Arc::new(segment);
-        self.active = Some(Active { segment, capacity, is_new: true });
-        self.next_segment = number + 1;
+        Ok(Active { segment: Arc::new(segment), capacity, is_new: true })
+    }
+
+    /// Goes on in another segment.
+    fn enter(&mut self, active: Active) {
+        self.place.offset = SEGMENT_HEADER_SIZE as u64;
+        self.next_segment = active.segment.number() + 1;
+        self.active = Some(active);
         self.has_rolled = true;
-        Ok(())
     }
 
     fn no_space(&self, error: std::io::Error) -> AppendError {

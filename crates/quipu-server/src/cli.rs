@@ -417,7 +417,8 @@ pub(crate) struct RebuildIndexArgs {}
 /// Frees the space of events that no read of their stream shows any more.
 ///
 /// Those are the events of deleted and tombstoned streams, and those beyond `$maxCount`, `$maxAge`
-/// and `$tb`. Only full segments are looked at, not the one that is written to. It cannot be undone.
+/// and `$tb`. The segment that is written to is looked at as well: if it is rewritten, the log goes on
+/// in another one. It cannot be undone.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:

@@ -188,7 +188,7 @@ fn tags_are_a_set_in_order_of_their_bytes(subject: &Subject<'_>) {
     subject.add_tagged("order-1", "A", &["b:2", "a:1", "b:2", "B:3"]);
 
     let read = subject.read(ReadStream::new(name("order-1")));
-    let tags: Vec<&str> = read.iter().flat_map(|it| it.tags.iter()).map(AsRef::as_ref).collect();
+    let tags: Vec<&str> = read.iter().flat_map(|it| it.tags.iter()).collect();
     assert_eq!(tags, ["B:3", "a:1", "b:2"]);
 }
 

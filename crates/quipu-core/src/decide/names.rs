@@ -19,9 +19,8 @@ pub(super) struct NameIndex<'a> {
     room: usize,
     /// The place after the one found last.
     next: usize,
-    /// How many of the names have a slot.
-    slotted: usize,
-    /// An open-addressing table, at most half full: 0, or some bits of a hash and 1 + a place.
+    /// An open-addressing table of all names, at most half full: 0, or some bits of a hash and 1 + a
+    /// place. Empty as long as names are few.
     slots: Vec<(u32, u32)>,
 }
 
@@ -30,75 +29,92 @@ impl<'a> NameIndex<'a> {
 
     /// No names, with room for this many.
     pub(super) fn with_room(room: usize) -> Self {
-        Self { names: Vec::with_capacity(room), room, ..Self::default() }
+        Self { room, ..Self::default() }
     }
 
-    pub(super) fn get(&mut self, name: &StreamName) -> Option<usize> {
-        let is_at = |place: usize| self.names.get(place).is_some_and(|own| *own == name);
-        let place = if is_at(self.next) {
-            self.next
-        } else if self.next > 0 && is_at(self.next - 1) {
-            self.next - 1
-        } else {
-            self.find(name)?
-        };
+    /// All of them.
+    pub(super) fn names(&self) -> &[&'a StreamName] {
+        &self.names
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn find(&mut self, name: &StreamName) -> Option<usize> {
+        let place = self.guess(name).or_else(|| self.look_up(name).ok())?;
         self.next = place + 1;
         Some(place)
     }
 
-    /// Adds a name that is not there and answers its place.
-    pub(super) fn push(&mut self, name: &'a StreamName) -> usize {
+    /// The place of a name, and whether it was added just now.
+    pub(super) fn find_or_add(&mut self, name: &'a StreamName) -> (usize, bool) {
+        let found = self.guess(name).map_or_else(|| self.look_up(name), Ok);
+        let (place, is_added) = match found {
+            Ok(place) => (place, false),
+            Err(free) => (self.add(name, free), true),
+        };
+        self.next = place + 1;
+        (place, is_added)
+    }
+
+    fn guess(&self, name: &StreamName) -> Option<usize> {
+        let likely = [self.next, self.next.wrapping_sub(1)];
+        likely.into_iter().find(|at| self.names.get(*at).is_some_and(|own| *own == name))
+    }
+
+    /// The place of a name, or where in the table it would have its slot.
+    fn look_up(&self, name: &StreamName) -> Result<usize, Free> {
+        if self.slots.is_empty() {
+            let place = self.names.iter().position(|own| *own == name);
+            return place.ok_or(Free { hash: None, slot: 0 });
+        }
+        let hash = hash(name);
+        let mut slot = hash as usize & (self.slots.len() - 1);
+        loop {
+            let (bits, entry) = self.slots[slot];
+            match (entry as usize).checked_sub(1) {
+                None => return Err(Free { hash: Some(hash), slot }),
+                Some(place) if bits == upper(hash) && self.names[place] == name => {
+                    return Ok(place);
+                }
+                Some(_) => slot = (slot + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+
+    fn add(&mut self, name: &'a StreamName, free: Free) -> usize {
         let place = self.names.len();
         assert!(place < self.room, "callers say how many names there will be");
         self.names.push(name);
-        self.next = place + 1;
+        match free.hash {
+            Some(hash) => self.slots[free.slot] = (upper(hash), place as u32 + 1),
+            None if place + 1 == Self::HASHED_FROM => self.hash_all(),
+            None => {}
+        }
         place
     }
 
-    /// All of them.
-    pub(super) fn into_names(self) -> Vec<&'a StreamName> {
-        self.names
-    }
-
-    fn find(&mut self, name: &StreamName) -> Option<usize> {
-        if self.names.len() < Self::HASHED_FROM {
-            return self.names.iter().position(|own| *own == name);
-        }
-        self.slot_the_rest();
-        let hash = hash(name);
-        let mut slot = hash as usize;
-        loop {
-            let (bits, entry) = self.slots[slot & (self.slots.len() - 1)];
-            let place = (entry as usize).checked_sub(1)?;
-            if bits == upper(hash) && self.names[place] == name {
-                return Some(place);
-            }
-            slot = slot.wrapping_add(1);
-        }
-    }
-
-    fn slot_the_rest(&mut self) {
-        if self.slots.is_empty() {
-            self.slots = vec![(0, 0); (2 * self.room).next_power_of_two()];
-        }
+    fn hash_all(&mut self) {
+        self.slots = vec![(0, 0); (2 * self.room).next_power_of_two()];
         let mask = self.slots.len() - 1;
-        for place in self.slotted..self.names.len() {
-            let hash = hash(self.names[place]);
+        for (name, entry) in self.names.iter().zip(1..) {
+            let hash = hash(name);
             let mut slot = hash as usize & mask;
             while self.slots[slot].1 != 0 {
                 slot = (slot + 1) & mask;
             }
-            self.slots[slot] = (upper(hash), place as u32 + 1);
+            self.slots[slot] = (upper(hash), entry);
         }
-        self.slotted = self.names.len();
     }
 }
 
-impl<'a> FromIterator<&'a StreamName> for NameIndex<'a> {
-    fn from_iter<I: IntoIterator<Item = &'a StreamName>>(names: I) -> Self {
-        let names: Vec<_> = names.into_iter().collect();
-        Self { room: names.len(), names, ..Self::default() }
-    }
+/// Where a name that is not there would go.
+#[derive(Clone, Copy)]
+struct Free {
+    /// Its hash, if names are hashed by now.
+    hash: Option<u64>,
+    slot: usize,
 }
 
 /// A hash with a seed that nobody outside the process knows, so that nobody can choose names that

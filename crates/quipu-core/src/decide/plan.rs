@@ -11,27 +11,21 @@ use crate::name::StreamName;
 use crate::place::Revision;
 use crate::read::StreamState;
 
-use super::{LogState, Target, Targets, look_at, system_event};
+use super::{Layout, LogState, Plan, Target, look_at, system_event};
 
-/// The parts of a [`Plan`](super::Plan) beside the append itself.
-pub(super) struct Outline {
-    pub(super) streams: Vec<(StreamName, Revision)>,
-    pub(super) before: Vec<(usize, NewEvent)>,
-    pub(super) stream_of: Vec<usize>,
-    pub(super) after: Vec<(usize, NewEvent)>,
-}
-
-pub(super) fn outline<S: LogState>(
+/// What is written: `next` has the revisions that the streams of the layout go on with.
+pub(super) fn make_plan<S: LogState>(
     state: &mut S,
-    append: &Append,
-    targets: Targets<'_>,
-) -> Result<Outline, S::Error> {
-    let (before, after) = find_revivals(append, &targets);
-    let mut streams: Vec<(StreamName, Revision)> =
-        targets.list.iter().map(|target| (target.stream.clone(), target.facts.next())).collect();
-    let before = place_revivals(state, &mut streams, before)?;
-    let after = place_revivals(state, &mut streams, after)?;
-    Ok(Outline { streams, before, stream_of: targets.of_event, after })
+    append: Append,
+    layout: Layout,
+    next: Vec<Revision>,
+    revivals: Revivals,
+) -> Result<Plan, S::Error> {
+    let Layout { streams, stream_of, .. } = layout;
+    let mut streams: Vec<(StreamName, Revision)> = streams.into_iter().zip(next).collect();
+    let before = place_revivals(state, &mut streams, revivals.before)?;
+    let after = place_revivals(state, &mut streams, revivals.after)?;
+    Ok(Plan { streams, before, append, stream_of, after })
 }
 
 fn place_revivals<S: LogState>(
@@ -60,16 +54,23 @@ fn place_revivals<S: LogState>(
 
 type StreamEvents = Vec<(StreamName, NewEvent)>;
 
+/// The events that revive streams: before the append's own, and behind them.
+#[derive(Default)]
+pub(super) struct Revivals {
+    before: StreamEvents,
+    after: StreamEvents,
+}
+
 /// The metadata events that revive the soft-deleted streams an append touches: before its events,
 /// or behind them where it brings metadata of its own, so that the latest metadata always says
 /// what is hidden. At most one for each stream.
-fn find_revivals(append: &Append, targets: &Targets<'_>) -> (StreamEvents, StreamEvents) {
-    let (mut before, mut after) = (Vec::new(), Vec::new());
+pub(super) fn find_revivals(append: &Append, layout: &Layout, targets: &[Target<'_>]) -> Revivals {
+    let mut revivals = Revivals::default();
     let is_deleted =
         |target: &&Target<'_>| matches!(target.revivable().1.state(), StreamState::Deleted { .. });
-    let mut deleted = targets.list.iter().filter(is_deleted).peekable();
+    let mut deleted = targets.iter().filter(is_deleted).peekable();
     if deleted.peek().is_none() {
-        return (before, after);
+        return revivals;
     }
     let own: HashMap<&StreamName, &NewEvent> = append
         .events
@@ -88,17 +89,19 @@ fn find_revivals(append: &Append, targets: &Targets<'_>) -> (StreamEvents, Strea
                 let hidden = metadata.truncate_before().is_some_and(|own| own >= first);
                 if !hidden && revived.insert(metadata_stream.clone()) {
                     let last = append.events.last();
-                    after.push(revival(metadata_stream, &metadata, first, last));
+                    revivals.after.push(revival(metadata_stream, &metadata, first, last));
                 }
             }
-            None if target.base.is_some() || targets.events(append, target).all(is_tombstone) => {}
+            None if target.base.is_some() => {}
+            None if layout.events(append, target.part).all(is_tombstone) => {}
             None => {
                 let metadata = facts.metadata.clone().unwrap_or_default();
-                before.push(revival(metadata_stream, &metadata, first, append.events.first()));
+                let first_event = append.events.first();
+                revivals.before.push(revival(metadata_stream, &metadata, first, first_event));
             }
         }
     }
-    (before, after)
+    revivals
 }
 
 /// The event that hides what is before revision `first`. Its id follows from that of the event

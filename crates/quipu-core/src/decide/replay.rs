@@ -2,11 +2,10 @@
 
 use crate::append::{Append, Appended, AppendedStream, ExpectedRevision};
 use crate::event::EventId;
-use crate::metadata::StreamMetadata;
 use crate::name::StreamName;
 use crate::place::{Position, Revision};
 
-use super::{LogState, Target, Targets};
+use super::{Layout, LogState, Target};
 
 enum Found {
     All(Vec<(Position, Revision)>),
@@ -18,16 +17,15 @@ enum Found {
 pub(super) fn find_replay<S: LogState>(
     state: &mut S,
     append: &Append,
-    targets: &mut Targets<'_>,
+    layout: &Layout,
+    targets: &mut [Target<'_>],
 ) -> Result<Option<Appended>, S::Error> {
-    let only_target = targets.list.len() == 1;
+    let only_target = targets.len() == 1;
     let mut places = Vec::new();
     let mut is_whole = true;
-    for index in 0..targets.list.len() {
-        let target = &targets.list[index];
-        let ids = || targets.events(append, target).map(|event| event.id).collect();
+    for target in targets {
+        let ids = || layout.events(append, target.part).map(|event| event.id).collect();
         let found = find_ids(state, target, ids, only_target)?;
-        let target = &mut targets.list[index];
         target.is_part_found = !matches!(found, Found::None);
         if let Found::All(own) = found
             && let (Some(first), Some(last)) = (own.iter().min(), own.last())
@@ -48,7 +46,7 @@ fn find_ids<S: LogState>(
     only_target: bool,
 ) -> Result<Found, S::Error> {
     let Some(last) = target.facts.last else { return Ok(Found::None) };
-    match target.expected {
+    match target.expected() {
         ExpectedRevision::Exactly(revision) if revision < last => {
             compare_ids(state, target.stream, revision.next(), &ids())
         }
@@ -59,7 +57,7 @@ fn find_ids<S: LogState>(
             let found = compare_ids(state, target.stream, Revision::FIRST, &ids)?;
             // "No stream" also holds on a soft-deleted stream, whose next events then begin where
             // the revived stream does.
-            let revived = target.facts.metadata.as_ref().and_then(StreamMetadata::truncate_before);
+            let revived = target.facts.metadata.as_ref().and_then(|it| it.truncate_before());
             match (found, revived) {
                 (Found::None, Some(first)) if first <= last.get() => {
                     compare_ids(state, target.stream, Revision::new(first), &ids)

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
 
+use super::names::NameIndex;
 use super::*;
 use crate::memory::MemoryStore;
 use crate::place::Timestamp;
@@ -49,7 +50,7 @@ fn a_revivals_id_follows_from_the_append() {
 #[test]
 fn a_revival_does_not_raise_given_times() {
     let clock_at = Timestamp::from_micros(1_000);
-    let store = MemoryStore::with_clock(std::sync::Arc::new(move || clock_at));
+    let store = MemoryStore::with_clock(Arc::new(move || clock_at));
     let given = |micros| {
         let recorded_at = Some(Timestamp::from_micros(micros));
         NewEvent { recorded_at, ..event() }
@@ -105,10 +106,11 @@ fn names_are_found_before_and_after_they_are_hashed() {
     let mut index = NameIndex::with_room(names.len());
 
     for (place, own) in names.iter().enumerate() {
-        assert_eq!(index.get(own), None);
-        assert_eq!(index.push(own), place);
+        assert_eq!(index.find(own), None);
+        assert_eq!(index.find_or_add(own), (place, true));
         for (earlier, name) in names.iter().enumerate().take(place + 1) {
-            assert_eq!(index.get(name), Some(earlier));
+            assert_eq!(index.find(name), Some(earlier));
+            assert_eq!(index.find_or_add(name), (earlier, false));
         }
     }
 }

@@ -4,18 +4,19 @@ use crate::append::{Append, Change, InvalidAppend};
 use crate::event::NewEvent;
 use crate::limits;
 use crate::metadata::{StreamMetadata, TOMBSTONE_TYPE};
-use crate::name::StreamName;
+use crate::name::{StreamName, is_reserved, is_system};
 use crate::place::Timestamp;
 use crate::store::Rights;
 
-use super::names::NameIndex;
+use super::Layout;
 
-/// Checks what can be checked of a change without looking at the log.
+/// Checks what can be checked of a change without looking at the log, and lays out what
+/// [`decide`](super::decide) needs to know of it.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), InvalidAppend> {
+pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<Layout, InvalidAppend> {
     let system = rights == Rights::System;
     match change {
         Change::Append(append) => validate_append(append, system, now),
@@ -44,12 +45,13 @@ pub fn validate(change: &Change, rights: Rights, now: Timestamp) -> Result<(), I
                     return Err(InvalidAppend::MalformedMetadata);
                 }
             }
-            Ok(())
+            // These become appends only once the log is looked at.
+            Ok(Layout::default())
         }
     }
 }
 
-fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), InvalidAppend> {
+fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<Layout, InvalidAppend> {
     let count = append.events.len();
     if count > limits::APPEND_COUNT_MAX {
         return Err(InvalidAppend::TooManyEvents { count, count_max: limits::APPEND_COUNT_MAX });
@@ -65,12 +67,13 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
                 size_max: limits::EVENT_SIZE_MAX,
             });
         }
-        let ordinary = event.tags.iter().filter(|tag| !tag.is_reserved()).count();
-        if ordinary > limits::TAG_COUNT_MAX || event.tags.count() > limits::TAG_COUNT_TOTAL_MAX {
+        let tag_count = event.tags.count();
+        let ordinary = event.tags.iter().bytes().filter(|tag| !is_reserved(tag)).count();
+        if ordinary > limits::TAG_COUNT_MAX || tag_count > limits::TAG_COUNT_TOTAL_MAX {
             let (count, count_max) = if ordinary > limits::TAG_COUNT_MAX {
                 (ordinary, limits::TAG_COUNT_MAX)
             } else {
-                (event.tags.count(), limits::TAG_COUNT_TOTAL_MAX)
+                (tag_count, limits::TAG_COUNT_TOTAL_MAX)
             };
             return Err(InvalidAppend::TooManyTags { index, count, count_max });
         }
@@ -87,14 +90,7 @@ fn validate_append(append: &Append, system: bool, now: Timestamp) -> Result<(), 
     if total > limits::APPEND_SIZE_MAX {
         return Err(InvalidAppend::TooLarge { size: total, size_max: limits::APPEND_SIZE_MAX });
     }
-    let mut mentioned = NameIndex::with_room(append.expectations.len());
-    for (stream, _) in &append.expectations {
-        if mentioned.get(stream).is_some() {
-            return Err(InvalidAppend::TwoExpectations { stream: stream.clone() });
-        }
-        mentioned.push(stream);
-    }
-    Ok(())
+    Layout::of(append)
 }
 
 fn refuse_system_names(stream: &StreamName, event: &NewEvent) -> Result<(), InvalidAppend> {
@@ -105,8 +101,11 @@ fn refuse_system_names(stream: &StreamName, event: &NewEvent) -> Result<(), Inva
     if event.event_type.is_system() {
         return reserved(event.event_type.as_str());
     }
-    match event.tags.iter().find(|tag| tag.is_system()) {
-        Some(tag) => reserved(tag.as_str()),
+    if !event.tags.iter().bytes().any(is_system) {
+        return Ok(());
+    }
+    match event.tags.iter().find(|tag| is_system(tag.as_bytes())) {
+        Some(tag) => reserved(tag),
         None => Ok(()),
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::append::{Appended, AppendedStream};
 use crate::checkpoint::Lives;
@@ -241,7 +242,7 @@ impl Log {
         StreamFacts {
             last: last.map(|stored| stored.event.revision),
             tombstoned: last.is_some_and(|stored| stored.event.event_type == TOMBSTONE_TYPE),
-            metadata: self.metadata(stream, count),
+            metadata: self.metadata(stream, count).map(Arc::new),
         }
     }
 

@@ -44,12 +44,12 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent) {
         "application/json" => "",
         other => other,
     };
-    let tags_size: usize = event.tags.iter().map(|tag| tag.as_str().len() + 1).sum();
+    let tags = event.tags.encoded();
     let size = RECORD_HEADER_SIZE
         + stream.len()
         + event.event_type.as_str().len()
         + content_type.len()
-        + tags_size
+        + tags.len()
         + event.metadata.len()
         + event.data.len();
     let mut head = [0; RECORD_HEADER_SIZE];
@@ -57,7 +57,7 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent) {
     head[10..12].copy_from_slice(&narrow_u16(stream.len()).to_le_bytes());
     head[12] = narrow_u8(event.event_type.as_str().len());
     head[13] = narrow_u8(content_type.len());
-    head[14..16].copy_from_slice(&narrow_u16(tags_size).to_le_bytes());
+    head[14..16].copy_from_slice(&narrow_u16(tags.len()).to_le_bytes());
     head[16..20].copy_from_slice(&narrow_u32(event.metadata.len()).to_le_bytes());
     head[20..24].copy_from_slice(&narrow_u32(event.data.len()).to_le_bytes());
     head[44..60].copy_from_slice(event.id.as_bytes());
@@ -66,10 +66,7 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, stream: &str, event: &NewEvent) {
     buffer.extend_from_slice(stream.as_bytes());
     buffer.extend_from_slice(event.event_type.as_str().as_bytes());
     buffer.extend_from_slice(content_type.as_bytes());
-    for tag in &event.tags {
-        buffer.push(narrow_u8(tag.as_str().len()));
-        buffer.extend_from_slice(tag.as_str().as_bytes());
-    }
+    buffer.extend_from_slice(tags);
     buffer.extend_from_slice(&event.metadata);
     buffer.extend_from_slice(&event.data);
     debug_assert_eq!(buffer.len() - start, size, "the size was computed from the same parts");
@@ -90,7 +87,7 @@ pub(crate) fn encoded_size(stream: &str, event: &NewEvent) -> usize {
         + stream.len()
         + event.event_type.as_str().len()
         + event.content_type.as_str().len()
-        + event.tags.iter().map(|tag| tag.as_str().len() + 1).sum::<usize>()
+        + event.tags.encoded().len()
         + event.metadata.len()
         + event.data.len()
 }

@@ -77,37 +77,37 @@ impl KeyHasher {
 
     /// The key of the events of a stream.
     pub(crate) fn stream(self, name: &str) -> Key {
-        Key(self.hash(Kind::Stream, &[], name))
+        Key(self.hash(Kind::Stream, &[], name.as_bytes()))
     }
 
     /// The key of the events that hold the metadata of a stream.
     pub(crate) fn metadata_stream(self, name: &str) -> Key {
-        Key(self.hash(Kind::Stream, b"$$", name))
+        Key(self.hash(Kind::Stream, b"$$", name.as_bytes()))
     }
 
     /// The key of the events whose stream has this category.
     pub(crate) fn category(self, name: &str) -> Key {
-        Key(self.hash(Kind::Category, &[], name))
+        Key(self.hash(Kind::Category, &[], name.as_bytes()))
     }
 
     /// The key of the events of a type.
     pub(crate) fn event_type(self, name: &str) -> Key {
-        Key(self.hash(Kind::Type, &[], name))
+        Key(self.hash(Kind::Type, &[], name.as_bytes()))
     }
 
     /// The key of the events that have a tag.
     pub(crate) fn tag(self, name: &str) -> Key {
-        Key(self.hash(Kind::Tag, &[], name))
+        Key(self.hash(Kind::Tag, &[], name.as_bytes()))
     }
 
     /// The key of the first event of every stream.
     pub(crate) fn stream_names(self) -> Key {
-        Key(self.hash(Kind::StreamNames, &[], ""))
+        Key(self.hash(Kind::StreamNames, &[], &[]))
     }
 
     /// The key of the event with this id in a stream.
     pub(crate) fn id(self, stream: &str, id: EventId) -> IdKey {
-        IdKey(self.hash(Kind::Id, id.as_bytes(), stream))
+        IdKey(self.hash(Kind::Id, id.as_bytes(), stream.as_bytes()))
     }
 
     /// Puts all keys of one event behind those in `keys`.
@@ -119,7 +119,7 @@ impl KeyHasher {
         event_type: &str,
         tags: impl IntoIterator<Item = &'a str>,
     ) {
-        self.name_keys(keys, stream, event_type, tags);
+        self.name_keys(keys, stream, event_type, tags.into_iter().map(str::as_bytes));
         if revision == Revision::FIRST {
             keys.push(self.stream_names());
         }
@@ -132,12 +132,12 @@ impl KeyHasher {
         keys: &mut Vec<Key>,
         stream: &str,
         event_type: &str,
-        tags: impl IntoIterator<Item = &'a str>,
+        tags: impl IntoIterator<Item = &'a [u8]>,
     ) {
         keys.push(self.stream(stream));
         keys.push(self.category(category(stream)));
         keys.push(self.event_type(event_type));
-        keys.extend(tags.into_iter().map(|tag| self.tag(tag)));
+        keys.extend(tags.into_iter().map(|tag| Key(self.hash(Kind::Tag, &[], tag))));
     }
 
     /// What an item of a query wants, as keys. The keys that few events have come first: where one
@@ -148,7 +148,7 @@ impl KeyHasher {
         }
         let mut all = Vec::new();
         all.extend(item.stream.iter().map(|name| Wanted::Key(self.stream(name.as_str()))));
-        all.extend(item.tags.iter().map(|tag| Wanted::Key(self.tag(tag.as_str()))));
+        all.extend(item.tags.iter().map(|tag| Wanted::Key(self.tag(tag))));
         all.extend(item.category.iter().map(|name| Wanted::Key(self.category(name))));
         if !item.types.is_empty() {
             let mut types: Vec<Key> =
@@ -160,13 +160,13 @@ impl KeyHasher {
         Wanted::all(all)
     }
 
-    fn hash(self, kind: Kind, id: &[u8], name: &str) -> u64 {
+    fn hash(self, kind: Kind, id: &[u8], name: &[u8]) -> u64 {
         let size = 1 + id.len() + name.len();
         if size > SHORT_SIZE_MAX {
             let mut hasher = Xxh3::with_seed(self.seed);
             hasher.update(&[kind as u8]);
             hasher.update(id);
-            hasher.update(name.as_bytes());
+            hasher.update(name);
             return hasher.digest();
         }
         if size > SHORTER_SIZE_MAX {
@@ -175,12 +175,12 @@ impl KeyHasher {
         self.hash_on_stack::<SHORTER_SIZE_MAX>(kind, id, name)
     }
 
-    fn hash_on_stack<const SIZE_MAX: usize>(self, kind: Kind, id: &[u8], name: &str) -> u64 {
+    fn hash_on_stack<const SIZE_MAX: usize>(self, kind: Kind, id: &[u8], name: &[u8]) -> u64 {
         let size = 1 + id.len() + name.len();
         let mut short = [0; SIZE_MAX];
         short[0] = kind as u8;
         short[1..=id.len()].copy_from_slice(id);
-        short[1 + id.len()..size].copy_from_slice(name.as_bytes());
+        short[1 + id.len()..size].copy_from_slice(name);
         xxh3_64_with_seed(&short[..size], self.seed)
     }
 }

@@ -22,6 +22,11 @@ pub struct SystemIo {
     reads: Reads,
 }
 
+/// How much threads that nobody waits for stand back: each gets a third of the time that another
+/// does while there is not enough for both. Less would make the writer wait for them in the end.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
 /// How [`File::bytes`] reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the system offers these two")]
@@ -64,6 +69,12 @@ impl Io for SystemIo {
     fn randomize(&self, bytes: &mut [u8]) {
         // Ids and salts that are not random would be wrong for ever, so there is no other way on.
         getrandom::fill(bytes).expect("a running Unix system always has random bytes to give");
+    }
+
+    fn lower_priority(&self) {
+        // Elsewhere the whole process would get the lower priority. A refusal costs time only.
+        #[cfg(target_os = "linux")]
+        let _stays = rustix::process::nice(NICENESS);
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {

@@ -42,6 +42,35 @@ impl StreamKey {
     }
 }
 
+/// The keys of the streams of one append.
+#[derive(Debug, Default)]
+pub(crate) struct StreamKeys {
+    own: Vec<StreamKey>,
+    /// Of the streams whose metadata some of the streams hold.
+    bases: Vec<StreamKey>,
+}
+
+impl StreamKeys {
+    /// The keys of these streams.
+    pub(super) fn of(hasher: KeyHasher, streams: &[StreamName]) -> Self {
+        let mut keys = Self { own: Vec::with_capacity(streams.len()), bases: Vec::new() };
+        keys.complete(hasher, streams.iter());
+        keys
+    }
+
+    /// Adds the keys of those of the streams that have none yet: the last ones.
+    pub(super) fn complete<'a>(
+        &mut self,
+        hasher: KeyHasher,
+        streams: impl ExactSizeIterator<Item = &'a StreamName>,
+    ) {
+        for stream in streams.skip(self.own.len()) {
+            self.own.push(StreamKey::of(hasher, stream));
+            self.bases.extend(stream.metadata_of().map(|base| StreamKey::of(hasher, &base)));
+        }
+    }
+}
+
 impl Hash for StreamKey {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         hasher.write_u64(self.0[0]);
@@ -78,7 +107,7 @@ struct Known {
 #[derive(Clone, Debug)]
 struct Notable {
     tombstoned: bool,
-    metadata: Option<StreamMetadata>,
+    metadata: Option<Arc<StreamMetadata>>,
 }
 
 impl From<StreamFacts> for Known {
@@ -125,28 +154,28 @@ impl FactsCache {
         std::hint::black_box(keys.iter().filter_map(look).fold(0, u64::wrapping_add));
     }
 
-    /// Keeps up with a stream whose last staged event has this revision.
-    pub(crate) fn note(
+    /// Keeps up with streams that were written to: of each its last staged revision, and whether
+    /// that is a tombstone.
+    pub(super) fn note(
         &mut self,
-        hasher: KeyHasher,
-        stream: &StreamName,
-        last: Revision,
-        tombstoned: bool,
+        keys: &StreamKeys,
+        heads: impl ExactSizeIterator<Item = (Revision, bool)>,
     ) {
-        let key = StreamKey::of(hasher, stream);
-        if let Some(known) = self.young.get_mut(&key) {
-            if tombstoned {
-                let facts = StreamFacts { tombstoned, ..known.clone().into() };
-                *known = facts.into();
+        assert_eq!(keys.own.len(), heads.len(), "every stream has a key");
+        for (key, (last, tombstoned)) in keys.own.iter().zip(heads) {
+            if let Some(known) = self.young.get_mut(key) {
+                if tombstoned {
+                    let facts = StreamFacts { tombstoned, ..known.clone().into() };
+                    *known = facts.into();
+                }
+                known.count = last.next().get();
+            } else {
+                self.old.remove(key);
             }
-            known.count = last.next().get();
-        } else {
-            self.old.remove(&key);
         }
-        if let Some(base) = stream.metadata_of() {
-            let key = StreamKey::of(hasher, &base);
-            self.young.remove(&key);
-            self.old.remove(&key);
+        for base in &keys.bases {
+            self.young.remove(base);
+            self.old.remove(base);
         }
     }
 }
@@ -156,6 +185,16 @@ impl Writer {
     fn staged_reader(&mut self, upto: u64) -> Reader {
         self.index_staged();
         self.log.index.reader(upto)
+    }
+
+    fn facts_of(&mut self, stream: &StreamName, key: StreamKey) -> Result<StreamFacts, DiskError> {
+        if let Some(known) = self.facts.get(key) {
+            return Ok(known.into());
+        }
+        let reader = self.staged_reader(u64::MAX);
+        let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
+        self.facts.insert(key, facts.clone().into());
+        Ok(facts)
     }
 }
 
@@ -183,23 +222,25 @@ impl LogState for Writer {
         Position::new(self.place.position - 1 + self.stage.count() as u64)
     }
 
-    fn expect(&mut self, streams: &[&StreamName]) {
-        if streams.len() > 1 {
-            let keys: Vec<StreamKey> =
-                streams.iter().map(|stream| StreamKey::of(self.log.hasher, stream)).collect();
-            self.facts.fetch(&keys);
-        }
+    fn stream(&mut self, stream: &StreamName) -> Result<StreamFacts, DiskError> {
+        self.facts_of(stream, StreamKey::of(self.log.hasher, stream))
     }
 
-    fn stream(&mut self, stream: &StreamName) -> Result<StreamFacts, DiskError> {
-        let key = StreamKey::of(self.log.hasher, stream);
-        if let Some(known) = self.facts.get(key) {
-            return Ok(known.into());
+    fn streams(&mut self, streams: &[StreamName]) -> Result<Vec<StreamFacts>, DiskError> {
+        let mut keys = std::mem::take(&mut self.stream_keys);
+        // A change that became an append only now has no keys yet.
+        keys.complete(self.log.hasher, streams.iter());
+        assert_eq!(keys.own.len(), streams.len(), "every stream of the append has one key");
+        if streams.len() > 1 {
+            self.facts.fetch(&keys.own);
         }
-        let reader = self.staged_reader(u64::MAX);
-        let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
-        self.facts.insert(key, facts.clone().into());
-        Ok(facts)
+        let facts = streams
+            .iter()
+            .zip(&keys.own)
+            .map(|(stream, key)| self.facts_of(stream, *key))
+            .collect();
+        self.stream_keys = keys;
+        facts
     }
 
     fn id_at(

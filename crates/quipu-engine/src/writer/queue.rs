@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use quipu_core::decide::Plan;
-use quipu_core::{AppendError, Appended, Change};
+use quipu_core::{AppendError, Appended};
 
-use super::prepared::Prepared;
+use super::prepared::{Preparation, Prepared};
 
 /// The most requests that may wait.
 const REQUEST_COUNT_MAX: usize = 4_096;
@@ -60,14 +60,22 @@ impl Reply {
     }
 }
 
-/// A change that waits.
+/// Something that the writer is asked for.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) change: Change,
-    /// Of an append, what its caller has done for it.
-    pub(crate) prepared: Option<Prepared>,
+    pub(crate) wish: Wish,
     pub(crate) size: usize,
     pub(crate) reply: Reply,
+}
+
+/// What the writer is to do.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Make a change.
+    Change(Box<Preparation>),
+    /// Begin another segment, unless the one with this number is full already. The answer says
+    /// nothing but that it is.
+    Roll(u64),
 }
 
 /// The bounded queue before the writer.
@@ -76,7 +84,7 @@ pub(crate) struct Queue {
     /// Guards what waits. Nothing is done under it but moving requests.
     waiting: Mutex<Waiting>,
     arrived: Condvar,
-    /// Whether something came since the writer last looked. A hint: it makes nobody wait.
+    /// Whether something waits. A hint: it makes nobody wait.
     has_arrived: AtomicBool,
     /// Whether the writer waited for less than [`WATCHED`] the last time. Only it looks.
     was_quick: AtomicBool,
@@ -154,6 +162,9 @@ impl Queue {
         self.was_quick.store(begun.elapsed() < WATCHED, Ordering::Relaxed);
         let count = waiting.requests.len().min(GROUP_COUNT_MAX);
         let requests: Vec<_> = waiting.requests.drain(..count).collect();
+        // Here, where the lock keeps it true: what is left over from a request that was taken
+        // would keep the next watch from watching.
+        self.has_arrived.store(!waiting.requests.is_empty(), Ordering::Relaxed);
         waiting.size -= requests.iter().map(|request| request.size).sum::<usize>();
         Arrival::Requests(requests)
     }
@@ -169,7 +180,6 @@ impl Queue {
         while !self.has_arrived.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
             std::hint::spin_loop();
         }
-        self.has_arrived.store(false, Ordering::Relaxed);
     }
 
     /// Refuses what comes from now on; what waits is still taken.

@@ -1,12 +1,12 @@
 //! The batch in the making: records that are decided and not yet durable.
 
+use std::ops::Range;
+
 use quipu_core::decide::Plan;
-use quipu_core::{
-    Appended, AppendedStream, NewEvent, Position, Revision, TOMBSTONE_TYPE, Timestamp,
-};
+use quipu_core::{Appended, AppendedStream, NewEvent, Position, Revision, Timestamp};
 
 use super::Writer;
-use super::prepared::Prepared;
+use super::prepared::{Prepared, Ready};
 use super::queue::Leftovers;
 use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
@@ -77,6 +77,18 @@ impl Stage {
     pub(crate) fn record(&self, index: usize, position: u64) -> Option<Record<'_>> {
         let start = *self.starts.get(index)? as usize;
         Record::decode_unchecked(self.buffer.get(start..)?, position).ok()
+    }
+
+    /// Copies records that have no place yet, and answers where they begin.
+    fn add_records(&mut self, prepared: &[Prepared]) -> usize {
+        if self.buffer.is_empty() {
+            self.buffer.resize(LEAD_SIZE, 0);
+        }
+        let start = self.buffer.len();
+        for part in prepared {
+            self.buffer.extend_from_slice(part.records());
+        }
+        start
     }
 
     /// Puts the heads before the records. The stage is empty afterwards.
@@ -156,21 +168,23 @@ impl Writer {
         let count = plan.before.len() + plan.append.events.len() + plan.after.len();
         let mut salts = vec![[0; 16]; count];
         self.log.io.randomize(salts.as_flattened_mut());
-        let prepared_events = prepared.iter().flat_map(Prepared::iter);
-        for (index, ((stream, event), ready)) in plan.events().zip(prepared_events).enumerate() {
+        let mut start = self.stage.add_records(&prepared);
+        let events = prepared.iter().flat_map(Prepared::iter);
+        for (index, (stream, event)) in plan.stream_indexes().zip(events).enumerate() {
+            let (Ready { size, given, is_tombstone }, id, keys) = event;
             let next = &mut streams[stream].1;
             let position = self.place.position + self.stage.count() as u64;
             let revision = next.get();
             *next = next.next();
-            let given = event.recorded_at.map(Timestamp::as_micros);
             let recorded_at = given.unwrap_or(now.as_micros()).max(self.last_recorded_at);
             let is_clamped = given.is_some_and(|given| given < recorded_at);
             self.last_recorded_at = recorded_at;
             let mut flags = if index + 1 == count { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
             let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
-            self.stage_record(&place, ready);
-            is_over[stream] = event.event_type == TOMBSTONE_TYPE;
+            self.stage_record(start..start + size, &place, (id, keys));
+            start += size;
+            is_over[stream] = is_tombstone;
             if own.contains(&index) {
                 let position = Position::new(position);
                 appended.first.get_or_insert(position);
@@ -179,10 +193,10 @@ impl Writer {
                 last_of[stream] = Some((position, Revision::new(revision)));
             }
         }
-        for ((name, next), is_over) in streams.iter().zip(is_over) {
-            let last = Revision::new(next.get() - 1);
-            self.facts.note(self.log.hasher, name, last, is_over);
-        }
+        // Behind the append's own streams are those that hold the metadata of revived ones.
+        self.stream_keys.complete(self.log.hasher, streams.iter().map(|(name, _)| name));
+        let last = streams.iter().map(|(_, next)| Revision::new(next.get() - 1));
+        self.facts.note(&self.stream_keys, last.zip(is_over));
         let answer = |((stream, _), last): (_, Option<_>)| {
             last.map(|(position, revision)| AppendedStream { stream, position, revision })
         };
@@ -190,24 +204,19 @@ impl Writer {
         (appended, Leftovers::new(plan, prepared))
     }
 
-    fn stage_record(&mut self, place: &RecordPlace, (bytes, id, keys): (&[u8], IdKey, &[Key])) {
+    /// Gives the record at these bytes of the stage its place.
+    fn stage_record(&mut self, at: Range<usize>, place: &RecordPlace, (id, keys): (IdKey, &[Key])) {
         let seed = self.active.as_ref().expect("room was made before staging").segment.seed;
         let stage = &mut self.stage;
-        if stage.buffer.is_empty() {
-            stage.buffer.resize(LEAD_SIZE, 0);
-        }
-        let start = stage.buffer.len();
-        stage.starts.push(u32::try_from(start).expect("batches are under 4 GiB"));
-        stage.buffer.extend_from_slice(bytes);
-        record::place(&mut stage.buffer[start..], seed, place);
+        stage.starts.push(u32::try_from(at.start).expect("batches are under 4 GiB"));
+        record::place(&mut stage.buffer[at], seed, place);
         // The key of an event's stream is the first one.
         if let Some(stream) = keys.first().filter(|stream| stage.touched.last() != Some(stream)) {
             stage.touched.push(*stream);
         }
-        let stream_names = self.log.hasher.stream_names();
         stage.entries.push(|all| {
             all.extend_from_slice(keys);
-            all.extend((place.revision == 0).then_some(stream_names));
+            all.extend((place.revision == 0).then(|| self.log.hasher.stream_names()));
             id
         });
     }

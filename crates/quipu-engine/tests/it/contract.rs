@@ -9,7 +9,7 @@ use quipu_core::contract::Harness;
 use quipu_core::{EventStore, Rights, Timestamp};
 use quipu_engine::io::sim::SimDisk;
 use quipu_engine::io::{File, Io, Lock, SeededBug, SystemIo};
-use quipu_engine::{Engine, OpenOptions, restore};
+use quipu_engine::{Engine, OpenOptions, ScavengeOptions, restore};
 
 mod on_disk {
     quipu_core::contract_tests!(super::OnDisk::new);
@@ -22,6 +22,12 @@ mod simulated {
 fn options(io: Arc<dyn Io>) -> OpenOptions {
     // Small segments and runs, so that the cases meet every kind of file.
     OpenOptions::new().create(true).segment_size(64 << 10).run_count(32).io(io)
+}
+
+/// All that may go goes, whatever is gained by it.
+fn scavenge(engine: &Engine) {
+    let options = ScavengeOptions::new().threshold_percent(0);
+    engine.scavenge_with(options, &mut |_| {}).unwrap();
 }
 
 /// A store in a directory, with a clock that can be moved on.
@@ -71,6 +77,11 @@ impl Harness for OnDisk {
         engine.take().unwrap().close().unwrap();
         let path = self.path(self.life.load(Ordering::SeqCst));
         *engine = Some(options(self.io.clone()).open(path).unwrap());
+        true
+    }
+
+    fn scavenge(&self) -> bool {
+        scavenge(&self.engine());
         true
     }
 
@@ -127,6 +138,11 @@ impl Harness for Simulated {
         let mut engine = self.engine.lock().unwrap();
         engine.take().unwrap().close().unwrap();
         *engine = Some(Self::open(&self.disk));
+        true
+    }
+
+    fn scavenge(&self) -> bool {
+        scavenge(&self.engine());
         true
     }
 }

@@ -248,7 +248,7 @@ fn describe(engine: &Engine) -> String {
         collect(all.batches).await.unwrap()
     });
     for event in events {
-        let tags: Vec<_> = event.tags.iter().map(|tag| tag.as_str().to_owned()).collect();
+        let tags: Vec<_> = event.tags.iter().collect();
         let data = event.data.present();
         let data = data.map_or_else(|| "erased".to_owned(), |data| format!("{data:?}"));
         writeln!(

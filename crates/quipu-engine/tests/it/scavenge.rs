@@ -12,6 +12,7 @@ use quipu_core::{
 use quipu_engine::io::sim::{CrashPolicy, Fault, SimDisk};
 use quipu_engine::{
     Engine, OpenOptions, ScavengeError, ScavengeOptions, Scavenged, rebuild_index_with,
+    restore_with,
 };
 
 use crate::sample::{
@@ -270,7 +271,88 @@ fn a_read_as_of_a_moment_whose_events_are_gone_still_knows_the_stream() {
 fn a_crash_anywhere_in_scavenging_loses_nothing_that_stays() {
     let disk = SimDisk::new(3);
     drop(store(&disk));
-    let disk = disk.process_death();
+
+    scavenge_with_crashes(&disk.process_death());
+}
+
+/// Most of what is appended goes from the only segment there is.
+fn small_store(disk: &SimDisk) -> Engine {
+    let engine = open(disk).unwrap();
+    for number in 0..10 {
+        append(&engine, if number % 3 == 0 { "all-1" } else { "lost-1" }, number, 900);
+    }
+    block_on(engine.tombstone(stream("lost-1"), ExpectedRevision::Any)).unwrap();
+    engine
+}
+
+#[test]
+fn the_only_segment_is_scavenged_too() {
+    let disk = SimDisk::new(1);
+    let engine = small_store(&disk);
+
+    assert_eq!(engine.stats().unwrap().segment_count, 1);
+
+    let scavenged = engine.scavenge(&mut |_| {}).unwrap();
+
+    assert_eq!((scavenged.segment_count, scavenged.event_count), (1, 6));
+    assert_eq!(engine.stats().unwrap().segment_count, 2);
+    assert_eq!(whole(&engine, "lost-1"), [6]);
+    assert_eq!(verify(&disk).1, []);
+    // There is nothing in the segment that the log goes on in.
+    assert_eq!(scavenge_all(&engine).unwrap(), Scavenged::default());
+    let log = read_log(&engine, "");
+    drop(engine);
+    let engine = open(&disk).unwrap();
+    assert_eq!(read_log(&engine, ""), log);
+    assert_eq!(engine.stats().unwrap().segment_count, 2);
+    // Larger than any segment: it goes there all the same.
+    append(&engine, "all-1", 12, 40_000);
+    assert_eq!(engine.stats().unwrap().segment_count, 2);
+    assert_eq!(read_log(&engine, "").len(), log.len() + 1);
+    assert_eq!(verify(&disk).1, []);
+}
+
+/// The log goes on in a segment without events until the next append.
+#[test]
+fn readers_and_backups_know_a_last_segment_without_events() {
+    let disk = SimDisk::new(1);
+    let read_only = || OpenOptions::new().read_only(true).inline(true).io(Arc::new(disk.clone()));
+    let engine = small_store(&disk);
+    let before = read_only().open(ROOT).unwrap();
+    scavenge_all(&engine).unwrap();
+    let between = read_only().open(ROOT).unwrap();
+    engine.backup("/backup", &mut |_| {}).unwrap();
+    let io = Arc::new(disk.clone());
+    restore_with(io.clone(), "/backup", "/restored", &mut |_| {}).unwrap();
+    let restored =
+        OpenOptions::new().segment_size(16 << 10).inline(true).io(io).open("/restored").unwrap();
+
+    for number in 10..40 {
+        append(&engine, "all-1", number, 900);
+        append(&restored, "all-1", number, 900);
+    }
+
+    let log = read_log(&engine, "");
+    for other in [&between, &restored, &read_only().open(ROOT).unwrap()] {
+        let ids = |log: Vec<RecordedEvent>| log.iter().map(|it| it.id).collect::<Vec<_>>();
+        assert_eq!(ids(read_log(other, "")), ids(log.clone()));
+    }
+    // It keeps the segment that it has open.
+    assert_eq!(read_log(&before, "").len(), log.len() + 6);
+}
+
+#[test]
+fn a_crash_anywhere_in_scavenging_the_only_segment_loses_nothing_that_stays() {
+    for seed in 1..5 {
+        let disk = SimDisk::new(seed);
+        drop(small_store(&disk));
+
+        scavenge_with_crashes(&disk.process_death());
+    }
+}
+
+/// Scavenges a store into a crash, in every call.
+fn scavenge_with_crashes(disk: &SimDisk) {
     let scavenge = |disk: &SimDisk| {
         let engine = open(disk).unwrap();
         let begun = disk.calls();
@@ -304,7 +386,22 @@ fn a_crash_anywhere_in_scavenging_loses_nothing_that_stays() {
         assert_eq!(verify(&disk).1, [], "call {call}");
         let strays = files(&disk, "/segments/").len();
         assert_eq!(strays, files(&done, "/segments/").len(), "call {call}: files stay behind");
+        go_on(&disk);
     }
+}
+
+/// Fills the segment that is being written and two more, and looks at everything.
+fn go_on(disk: &SimDisk) {
+    let engine = open(disk).unwrap();
+    let before = read_log(&engine, "");
+    for number in 1_000..1_040 {
+        append(&engine, "all-1", number, 1_000);
+    }
+    drop(engine);
+    assert_eq!(verify(disk).1, []);
+    let after = read_log(&open(disk).unwrap(), "");
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(after.len(), before.len() + 40);
 }
 
 #[test]

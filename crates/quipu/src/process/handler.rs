@@ -137,7 +137,7 @@ impl<P: Process> Instances<P> {
 
     fn is_own(&self, event: EventRef<'_>) -> bool {
         let is_input = matches!(event.event_type(), record::FIRED | record::REJECTED);
-        is_input && self.tags.iter().all(|tag| event.tags().any(|own| own == tag.as_str()))
+        is_input && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 
     /// The instances that an event is for, and as what.

@@ -148,7 +148,7 @@ impl<D: Document, C: Connection> Documents<D, C> {
 
     /// The values of the event's tags that name a document.
     fn keys<E>(event: &Recorded<E>) -> impl Iterator<Item = &str> {
-        event.tags.iter().filter_map(|tag| tag.as_str().strip_prefix(D::KEY)?.strip_prefix(':'))
+        event.tags.iter().filter_map(|tag| tag.strip_prefix(D::KEY)?.strip_prefix(':'))
     }
 
     /// The documents of these keys, which nobody else changes before the transaction ends.

@@ -162,7 +162,7 @@ fn describe(event: EventRef<'_>) -> String {
 
 /// A decided event on one line, as far as it is compared.
 pub(super) fn describe_pending(event: &PendingEvent) -> String {
-    let tags: Vec<&str> = event.tags.iter().map(AsRef::as_ref).collect();
+    let tags: Vec<&str> = event.tags.iter().collect();
     let data = if event.content_type.is_json() {
         String::from_utf8_lossy(&event.data).into_owned()
     } else {

@@ -73,7 +73,7 @@ fn the_parts_of_a_split_share_the_place_and_have_tags_of_their_own() {
 
     let shown: Vec<_> = parts
         .iter()
-        .map(|part| (part.part, part.position.get(), part.tags.iter().next().unwrap().as_str()))
+        .map(|part| (part.part, part.position.get(), part.tags.iter().next().unwrap()))
         .collect();
     assert_eq!(shown, [(0, 9, "account:a"), (1, 9, "account:b")]);
     assert_eq!(parts[1].event_type, "bank.funds-deposited");

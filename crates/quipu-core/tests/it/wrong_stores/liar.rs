@@ -11,7 +11,7 @@ use quipu_core::{
     Direction, EventBatch, EventId, EventStore, ExpectedRevision, IndexRead, Leases, ListStreams,
     LogIdentity, LogRead, MemoryStore, Position, Query, QueryItem, ReadAll, ReadError, ReadIndex,
     ReadStream, RecordedEvent, Registry, Revision, Snapshots, StreamInfo, StreamName, StreamRead,
-    StreamState, Subscribe, SubscribeError, SubscribeFrom, Subscription, Timestamp, collect,
+    StreamState, Subscribe, SubscribeError, SubscribeFrom, Subscription, Tags, Timestamp, collect,
 };
 
 use crate::harness::InMemory;
@@ -215,8 +215,8 @@ impl Liar {
                     if item.tags.count() < 2 {
                         return vec![item];
                     }
-                    let one = |tag: &quipu_core::Tag| QueryItem {
-                        tags: [tag.clone()].into_iter().collect(),
+                    let one = |tag: &str| QueryItem {
+                        tags: Tags::parse([tag]).expect("it is one of the query's tags"),
                         ..item.clone()
                     };
                     item.tags.iter().map(one).collect()

@@ -20,7 +20,7 @@ struct Fact {
 impl Fact {
     fn matches(&self, item: &QueryItem) -> bool {
         (item.types.is_empty() || item.types.iter().any(|own| *own == self.event_type.as_str()))
-            && item.tags.iter().all(|tag| self.tags.iter().any(|own| *tag == own.as_str()))
+            && item.tags.iter().all(|tag| self.tags.iter().any(|own| tag == own))
             && item.stream.as_ref().is_none_or(|stream| *stream == self.stream.as_str())
             && item.category.as_ref().is_none_or(|own| own == category(&self.stream))
     }

@@ -13,7 +13,8 @@ use super::world::{Outcome, World};
 /// An operation is told how many went before it, for ids that differ.
 type Operation = fn(u8) -> Step;
 
-const ALPHABET: [Operation; 6] = [append, append_to_two, append_large, fill_run, delete, reopen];
+const ALPHABET: [Operation; 7] =
+    [append, append_to_two, append_large, fill_run, delete, scavenge, reopen];
 
 fn event(seed: u8, index: usize, size: usize) -> NewEvent {
     let mut id = [seed; 16];
@@ -62,6 +63,13 @@ fn delete(seed: u8) -> Step {
         expected: ExpectedRevision::Any,
         id,
     }])
+}
+
+/// Ends the stream that [`fill_run`] writes to, and scavenges.
+fn scavenge(seed: u8) -> Step {
+    let id = EventId::from_bytes([200 + seed; 16]);
+    let expected = ExpectedRevision::Any;
+    Step::Scavenge(vec![Change::Tombstone { stream: stream("d-1"), expected, id }])
 }
 
 fn reopen(_seed: u8) -> Step {
@@ -143,7 +151,7 @@ fn every_workload_of_three_operations_survives_a_crash_in_every_call() {
     crate::sim::runs::say(&format!(
         "exhaustive: {crashes} crashes in {count} workloads of up to 3 operations"
     ));
-    assert!(count == 1 + 6 + 36 + 216 && crashes > 5_000, "{count} {crashes}");
+    assert!(count == 1 + 7 + 49 + 343 && crashes > 5_000, "{count} {crashes}");
 }
 
 #[test]

@@ -121,11 +121,11 @@ fn categories_of(events: &[RecordedEvent]) -> BTreeSet<String> {
 
 /// A query for every name there is, and some for two at once.
 fn queries_for(events: &[RecordedEvent]) -> Vec<Query> {
-    let tags: BTreeSet<_> = events.iter().flat_map(|event| event.tags.iter().cloned()).collect();
+    let tags: BTreeSet<_> = events.iter().flat_map(|event| &event.tags).collect();
     let types = types_of(events);
     let mut items: Vec<QueryItem> = Vec::new();
     for tag in &tags {
-        let tags: Tags = [tag.clone()].into_iter().collect();
+        let tags = Tags::parse([tag]).unwrap();
         items.push(QueryItem { tags: tags.clone(), ..QueryItem::default() });
         if let Some(first) = types.first() {
             items.push(QueryItem { types: vec![first.clone()], tags, ..QueryItem::default() });

@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Look,
     /// Let time pass.
     Wait(i64),
+    /// Make these changes, then scavenge all that may go.
+    Scavenge(Vec<Change>),
 }
 
 const STREAMS: [&str; 6] = ["order-1", "order-2", "cart-1", "cart-2", "plain", "gone-1"];
@@ -46,6 +48,7 @@ impl Workload {
             0 => Step::Reopen,
             1 => Step::Look,
             2 | 3 => Step::Wait(below(&mut self.chance, 5_000_000)),
+            4 => Step::Scavenge(self.group(last, now)),
             _ => Step::Change(self.group(last, now)),
         }
     }

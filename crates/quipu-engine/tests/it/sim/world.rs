@@ -11,7 +11,7 @@ use quipu_core::{
 };
 use quipu_engine::io::sim::{CrashPolicy, SimDisk};
 use quipu_engine::io::{Io, SeededBug};
-use quipu_engine::{DiskError, Engine, OpenError, OpenOptions};
+use quipu_engine::{DiskError, Engine, OpenError, OpenOptions, ScavengeError, ScavengeOptions};
 
 use super::view::View;
 use super::workload::Step;
@@ -43,6 +43,8 @@ pub(crate) struct World {
     settled: Vec<Change>,
     /// The last position that anybody was shown, here or through the watermark file.
     shown: u64,
+    /// Whether some segments may be scavenged and others not, which the model cannot be.
+    is_half_scavenged: bool,
     /// Whether an outcome was unknown: from then on the engine must refuse all changes.
     has_failed: bool,
 }
@@ -68,6 +70,7 @@ impl World {
             pending: Vec::new(),
             settled: Vec::new(),
             shown: 0,
+            is_half_scavenged: false,
             has_failed: false,
         }
     }
@@ -102,6 +105,10 @@ impl World {
         assert!(frontier >= self.shown, "{} was shown and is lost, {frontier} is left", self.shown);
         self.engine = Some(engine);
         self.settle(frontier);
+        if self.is_half_scavenged {
+            // It may fail again, which is found out when the store is next asked for something.
+            self.scavenge();
+        }
         Ok(())
     }
 
@@ -171,9 +178,28 @@ impl World {
         outcome
     }
 
+    /// Scavenges the store and its model.
+    fn scavenge(&mut self) -> Outcome {
+        let options = ScavengeOptions::new().threshold_percent(0);
+        let result = self.engine().scavenge_with(options, &mut |_| {});
+        self.is_half_scavenged = result.is_err();
+        match result {
+            Ok(_) => {
+                self.model.scavenge();
+                Outcome::Done
+            }
+            Err(ScavengeError::DiskFull) => Outcome::Full,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
     pub(crate) fn step(&mut self, step: Step) -> Outcome {
         match step {
             Step::Change(changes) => self.change(changes),
+            Step::Scavenge(changes) => match self.change(changes) {
+                Outcome::Done => self.scavenge(),
+                outcome => outcome,
+            },
             Step::Wait(micros) => {
                 // Pending changes were decided at the time it was then.
                 if self.pending.is_empty() {
