@@ -34,8 +34,55 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) format: Format,
 
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+/// A server to ask, instead of a directory.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct RemoteArgs {
+    /// Work on the store of this server, such as http://127.0.0.1:2113.
+    #[arg(long, global = true, value_name = "URL", env = "QUIPU_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// The file that holds the token for the server; or put the token in QUIPU_TOKEN.
+    #[arg(long, global = true, value_name = "FILE", env = "QUIPU_TOKEN_FILE")]
+    #[arg(hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The authority that signed the server's certificate, PEM. An https URL needs it.
+    #[arg(long, global = true, value_name = "FILE", env = "QUIPU_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate to show to the server, PEM.
+    #[arg(long, global = true, value_name = "FILE", env = "QUIPU_CERT", hide_env_values = true)]
+    #[arg(requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of that certificate, PEM.
+    #[arg(long, global = true, value_name = "FILE", env = "QUIPU_KEY", hide_env_values = true)]
+    #[arg(requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Verb {
+    /// Whether the verb works on whatever keeps the contract. The others need the directory.
+    pub(crate) fn works_on_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Import(_)
+                | Self::Export(_)
+                | Self::Append(_)
+                | Self::Read(_)
+                | Self::Tail(_)
+                | Self::Streams(_)
+                | Self::Schemas(_)
+                | Self::Projections(_)
+                | Self::Parked(_)
+                | Self::Stream(_)
+                | Self::Completions(_)
+        )
+    }
 }
 
 /// The directory of the log, where nobody names one.

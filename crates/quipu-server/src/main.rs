@@ -16,11 +16,13 @@ mod verbs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use cli::{Cli, DEFAULT_DATA, Verb};
 use open::Target;
 use output::Output;
+use report::Hinted;
 use quipu_server::{line, time};
 use verbs::{Answer, Context};
 
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
         Err(usage) => return output::print_usage(&usage),
     };
     let data = cli.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
-    let target = Target { data };
+    let target = Target { data, remote: cli.remote };
     let output = Output::new(cli.format);
     let mut context = Context { target, given_data: cli.data, output };
     let answer = run(&cli.verb, &mut context).and_then(|answer| {
@@ -45,6 +47,26 @@ fn main() -> ExitCode {
 }
 
 fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
+    let Some(url) = context.target.remote.url.clone() else { return run_here(verb, context) };
+    if !verb.works_on_servers() {
+        return Err(Hinted {
+            message: format!("this verb works on a directory, not on {url}"),
+            hint: "leave --url and QUIPU_URL out, and run it where the directory is".to_owned(),
+            source: None,
+        }
+        .into());
+    }
+    // What a client does behind the verb's back, such as keeping its connection, runs here.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("could not start the client's thread")?;
+    let _entered = runtime.enter();
+    run_here(verb, context)
+}
+
+fn run_here(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
     match verb {
         Verb::Import(args) => verbs::import::run(args, context),
         Verb::Export(args) => verbs::export::run(args, context),

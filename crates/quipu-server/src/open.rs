@@ -1,27 +1,41 @@
-//! Opening the data directory: for reading beside whoever writes, or for writing alone.
+//! Where a verb finds its store: in a directory, for reading beside whoever writes or for writing
+//! alone, or behind a server.
 
+use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use futures_lite::future::block_on;
 use quipu_core::{EventStore, Rights, StorageError};
 use quipu_engine::{Engine, OpenError, OpenOptions, Recovery};
+use quipu_wire::{Client, ClientIdentity, ClientOptions};
 
+use crate::cli::RemoteArgs;
 use crate::output::note;
 
 /// A store that a verb works on. Cloning gives another handle to it.
 #[derive(Clone)]
-pub(crate) struct Store(Engine);
+pub(crate) enum Store {
+    /// A directory's.
+    Here(Engine),
+    /// A server's.
+    There(Client),
+}
 
 impl Store {
     /// Ends the work on it in order.
     pub(crate) fn close(self) -> Result<(), StorageError> {
-        self.0.close()
+        match self {
+            Self::Here(engine) => engine.close(),
+            Self::There(_) => Ok(()),
+        }
     }
 
     /// Whether appends that are begun in an order are made in it, although none waits for the one
-    /// before.
+    /// before. Requests to a server may overtake each other.
     pub(crate) fn keeps_order(&self) -> bool {
-        true
+        matches!(self, Self::Here(_))
     }
 }
 
@@ -29,7 +43,10 @@ impl Deref for Store {
     type Target = dyn EventStore;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        match self {
+            Self::Here(engine) => engine,
+            Self::There(client) => client,
+        }
     }
 }
 
@@ -38,23 +55,54 @@ impl Deref for Store {
 pub(crate) struct Target {
     /// The directory that holds the log.
     pub(crate) data: PathBuf,
+    /// The server to ask instead.
+    pub(crate) remote: RemoteArgs,
 }
 
 impl Target {
     /// The store, to read from it.
     pub(crate) fn for_reading(&self) -> anyhow::Result<Store> {
-        Ok(Store(for_reading(&self.data)?))
+        self.open(|data| for_reading(data))
     }
 
     /// The store, to change it; it must exist.
     pub(crate) fn for_writing(&self) -> anyhow::Result<Store> {
-        Ok(Store(for_writing(&self.data)?))
+        self.open(|data| for_writing(data))
     }
 
-    /// As [`for_writing`](Self::for_writing), and makes the store where it is missing.
+    /// As [`for_writing`](Self::for_writing), and makes the store where it is missing. A server
+    /// decides by itself what its caller may write.
     pub(crate) fn for_writing_or_new(&self, rights: Rights) -> anyhow::Result<Store> {
-        Ok(Store(for_writing_or_new(&self.data, rights)?))
+        self.open(|data| for_writing_or_new(data, rights))
     }
+
+    fn open(&self, here: impl FnOnce(&Path) -> Result<Engine, OpenError>) -> anyhow::Result<Store> {
+        let Some(url) = &self.remote.url else { return Ok(Store::Here(here(&self.data)?)) };
+        let client = block_on(Client::connect(url, options(&self.remote)?));
+        Ok(Store::There(client.with_context(|| format!("could not connect to {url}"))?))
+    }
+}
+
+/// What a client of a server is told.
+fn options(remote: &RemoteArgs) -> anyhow::Result<ClientOptions> {
+    let token = match &remote.token_file {
+        Some(path) => Some(read(path)?.trim().to_owned()),
+        // Not a flag: those are seen by everybody on the machine.
+        None => std::env::var("QUIPU_TOKEN").ok().filter(|token| !token.is_empty()),
+    };
+    let identity = match (&remote.cert, &remote.key) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientIdentity { certificate: read(certificate)?, key: read(key)? })
+        }
+        _ => None,
+    };
+    let ca = remote.ca.as_deref().map(read).transpose()?;
+    Ok(ClientOptions { token, ca, identity, ..ClientOptions::default() })
+}
+
+fn read(path: impl AsRef<Path>) -> anyhow::Result<String> {
+    let path = path.as_ref();
+    fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))
 }
 
 /// Opens the store for reading. Works beside a process that writes to it.

@@ -1,0 +1,101 @@
+//! The verbs on a server instead of a directory: `--url`.
+
+use rustix::process::Signal;
+
+use crate::support::{Ran, Running, Store, field, lines, run};
+
+/// A server of a store, and its URL.
+fn serve(store: &Store) -> (Running, String) {
+    let running = store.start(&["serve", "--listen", "127.0.0.1:0", "--print-address"]);
+    let url = running.line();
+    (running, url)
+}
+
+/// Runs a verb on a server, from a place without a store.
+fn on(url: &str, args: &[&str], input: &str) -> Ran {
+    let elsewhere = Store::missing();
+    let ran = run(elsewhere.command().args(["--url", url]).args(args), input.as_bytes());
+    assert!(!elsewhere.data().exists(), "the verb touched a directory");
+    ran
+}
+
+#[test]
+fn what_is_appended_to_a_server_is_read_from_it() {
+    let store = Store::missing();
+    let (running, url) = serve(&store);
+
+    let appended = ["append", "order-1", "--type", "Placed", "--json", "{}", "--expect", "none"];
+    on(&url, &appended, "").ok();
+    on(&url, &appended, "").no("expected no stream, found revision 0");
+    let imported = on(&url, &["import", "-"], &lines(1_200)).ok();
+    assert_eq!(imported.fact("imported"), "1,200");
+    let again = on(&url, &["import", "-"], &lines(1_200)).ok();
+    assert_eq!((again.fact("imported"), again.fact("already there")), ("0".into(), "1,200".into()));
+
+    let read = on(&url, &["read", "--all", "--format", "jsonl"], "").ok().json();
+    assert_eq!(read.len(), 1_201);
+    let streams = on(&url, &["streams", "order-11", "--format", "jsonl"], "").ok().json();
+    assert_eq!(field(&streams, "stream").first(), Some(&"order-11"));
+    on(&url, &["stream", "delete", "order-7"], "").ok();
+    assert!(on(&url, &["stream", "info", "order-7"], "").ok().out().contains("deleted"));
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(), Some(0));
+    assert_eq!(store.json(&["read", "--all"]).len(), 1_200);
+}
+
+#[test]
+fn an_export_from_a_server_is_what_the_directory_exports() {
+    let store = Store::with(&lines(3_000));
+    let (running, url) = serve(&store);
+
+    let there = on(&url, &["export"], "").ok();
+
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(), Some(0));
+    assert!(there.out_bytes() == store.run(&["export"]).ok().out_bytes());
+}
+
+#[test]
+fn a_tail_of_a_server_follows_it() {
+    let store = Store::with(&lines(2));
+    let (_running, url) = serve(&store);
+    let tail = Store::missing();
+    let tail = tail.start(&["--url", &url, "tail", "--all", "--from", "0", "--format", "jsonl"]);
+
+    assert_eq!(field(&tail.json(2), "stream"), ["order-0", "order-1"]);
+    on(&url, &["append", "a", "--type", "T", "--json", "1"], "").ok();
+
+    assert_eq!(field(&tail.json(1), "stream"), ["a"]);
+    tail.signal(Signal::INT);
+    assert_eq!(tail.end(), Some(0));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    on("http://127.0.0.1:9", &["read", "--all"], "").fails("could not connect to http://127.0.0.1:9");
+    on("what is this", &["read", "--all"], "").fails("could not connect to what is this");
+}
+
+#[test]
+fn a_verb_that_needs_the_directory_says_so() {
+    for verb in [&["verify"][..], &["scavenge"], &["stats"], &["backup", "x"], &["serve"]] {
+        on("http://127.0.0.1:9", verb, "").fails("this verb works on a directory");
+    }
+}
+
+#[test]
+fn a_server_with_tokens_wants_one() {
+    let store = Store::with(&lines(1));
+    let made = store.run(&["token", "create", "ada", "--role", "reader"]).ok();
+    let token = made.out().lines().find(|line| line.contains("qp_")).unwrap().trim().to_owned();
+    let file = store.file("token", &token);
+    let (_running, url) = serve(&store);
+
+    on(&url, &["read", "--all"], "").fails("credentials");
+    let read = on(&url, &["read", "--all", "--token-file", &file, "--format", "jsonl"], "").ok();
+    assert_eq!(field(&read.json(), "stream"), ["order-0"]);
+    let append = ["append", "a", "--type", "T", "--json", "1", "--token-file", &file];
+    let refused = on(&url, &append, "");
+    assert!(!refused.err().contains(&token), "{refused}");
+    refused.fails("may not");
+}
