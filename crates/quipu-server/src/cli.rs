@@ -45,10 +45,10 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct RemoteArgs {
-    /// Work on the store of this server, such as http://127.0.0.1:2113.
+    /// Work on the store of the server at this URL.
     #[arg(long, global = true, value_name = "URL", env = "QUIPU_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
-    /// The file that holds the token for the server; or put the token in QUIPU_TOKEN.
+    /// The file that holds the token for the server; or set `QUIPU_TOKEN`.
     #[arg(long, global = true, value_name = "FILE", env = "QUIPU_TOKEN_FILE")]
     #[arg(hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,

@@ -22,8 +22,8 @@ use clap::Parser;
 use cli::{Cli, DEFAULT_DATA, Verb};
 use open::Target;
 use output::Output;
-use report::Hinted;
 use quipu_server::{line, time};
+use report::Hinted;
 use verbs::{Answer, Context};
 
 fn main() -> ExitCode {

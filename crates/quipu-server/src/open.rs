@@ -62,12 +62,12 @@ pub(crate) struct Target {
 impl Target {
     /// The store, to read from it.
     pub(crate) fn for_reading(&self) -> anyhow::Result<Store> {
-        self.open(|data| for_reading(data))
+        self.open(for_reading)
     }
 
     /// The store, to change it; it must exist.
     pub(crate) fn for_writing(&self) -> anyhow::Result<Store> {
-        self.open(|data| for_writing(data))
+        self.open(for_writing)
     }
 
     /// As [`for_writing`](Self::for_writing), and makes the store where it is missing. A server

@@ -270,7 +270,7 @@ impl Region {
 
     /// An event that is written to a stream.
     pub(crate) fn event(stream: &StreamName, event: &NewEvent) -> Self {
-        let tags = event.tags.iter().map(|tag| tag.to_owned()).collect();
+        let tags = event.tags.iter().map(ToOwned::to_owned).collect();
         Self { tags, tags_are_open: false, ..Self::stream(stream) }
     }
 
@@ -291,7 +291,7 @@ impl Region {
 
     /// What an item of a query may match.
     pub(crate) fn item(item: &QueryItem) -> Self {
-        let tags = item.tags.iter().map(|tag| tag.to_owned()).collect();
+        let tags = item.tags.iter().map(ToOwned::to_owned).collect();
         let region = match (&item.stream, &item.category) {
             (Some(stream), _) => Self::stream(stream),
             (None, Some(category)) => Self::category(category),

@@ -7,7 +7,7 @@ use crate::output::{Bar, Value, fact};
 pub(crate) fn run(args: &RestoreArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let bar = Bar::new();
     let restored = quipu_engine::restore(&args.source, &context.target.data, &mut |progress| {
-        bar.show(progress)
+        bar.show(progress);
     })?;
     drop(bar);
     context.output.facts(&[

@@ -18,7 +18,7 @@ pub(crate) fn run(_: &VerifyArgs, context: &mut Context) -> anyhow::Result<Answe
         }
     };
     let verified = quipu_engine::verify(&context.target.data, &mut damage, &mut |progress| {
-        bar.show(progress)
+        bar.show(progress);
     })?;
     printed?;
     drop(bar);

@@ -72,7 +72,8 @@ fn a_tail_of_a_server_follows_it() {
 
 #[test]
 fn a_server_that_is_not_there_is_named() {
-    on("http://127.0.0.1:9", &["read", "--all"], "").fails("could not connect to http://127.0.0.1:9");
+    on("http://127.0.0.1:9", &["read", "--all"], "")
+        .fails("could not connect to http://127.0.0.1:9");
     on("what is this", &["read", "--all"], "").fails("could not connect to what is this");
 }
 

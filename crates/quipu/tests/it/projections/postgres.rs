@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quipu::core::{ComponentRequest, ComponentState, EventStore, MemoryStore};
-use quipu::projection::{ApplyError, Document, Generation, PgDocuments, ProjectInto, Projection};
+use quipu::projection::{ApplyError, Generation, PgDocuments, ProjectInto, Projection};
 use quipu::view::Question;
 use quipu::{Phase, Position, Quipu, Recorded, events};
 use sqlx::{PgConnection, PgPool};
