@@ -40,7 +40,8 @@ fn what_is_appended_to_a_server_is_read_from_it() {
     assert!(on(&url, &["stream", "info", "order-7"], "").ok().out().contains("deleted"));
     running.signal(Signal::TERM);
     assert_eq!(running.end(), Some(0));
-    assert_eq!(store.json(&["read", "--all"]).len(), 1_200);
+    assert_eq!(store.json(&["read", "order-7"]).len(), 0);
+    assert_eq!(store.json(&["read", "--all"]).len(), 1_201, "what is deleted stays in the log");
 }
 
 #[test]
