@@ -194,7 +194,7 @@ impl Answer {
         match (self.status(), self.header("grpc-status")) {
             (401, None) | (200, Some("16")) => Verdict::Unauthenticated,
             (403, None) | (200, Some("7")) => Verdict::Forbidden,
-            (404, None) if self.0.contains("/problems/not-found") => Verdict::Unknown,
+            (404, None) if self.0.contains("\"detail\":\"there is nothing at") => Verdict::Unknown,
             (405, None) => Verdict::Unknown,
             (200, Some("12")) if self.0.contains("no%20such%20operation") => Verdict::Unknown,
             (0, _) => Verdict::Other,
