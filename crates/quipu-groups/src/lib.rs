@@ -20,6 +20,7 @@
 //! [`machine`] decides, [`Runner`] carries out. Bounds: each partition queues
 //! [`queue_max`](machine::Settings::queue_max) events and one delivery of the subscription.
 
+pub mod group;
 pub mod machine;
 
 mod checkpoints;
