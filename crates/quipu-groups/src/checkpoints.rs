@@ -49,7 +49,7 @@ impl std::fmt::Debug for StorePlaces {
     }
 }
 
-fn explain(error: CheckpointError) -> KeepError {
+pub(crate) fn explain(error: CheckpointError) -> KeepError {
     match error {
         CheckpointError::Moved { .. } => KeepError::Moved,
         CheckpointError::StaleEpoch { .. } => KeepError::Fenced,

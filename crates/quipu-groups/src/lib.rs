@@ -1,4 +1,4 @@
-//! Runs what consumes a log: projections, processes, relays.
+//! Runs what consumes a log: projections, processes, relays, consumer groups.
 //!
 //! A [`Handler`] says what to do with events; a [`Runner`] sees to everything else:
 //!
@@ -14,8 +14,10 @@
 //! - **Operation.** The store's registry tells how it is, and requests left there are carried out:
 //!   pause, resume, retry, drop, promote, replay.
 //!
-//! It is not a message broker: consumers run where the runner runs. And it does not make effects happen
-//! once by itself: only a handler whose checkpoints are in the transaction of its work does.
+//! Consumers elsewhere share events as members of a [`group`]: pushed to them, each acknowledged.
+//!
+//! Neither makes effects happen once by itself: only a handler whose checkpoints are in the transaction
+//! of its work does.
 //!
 //! [`machine`] decides, [`Runner`] carries out. Bounds: each partition queues
 //! [`queue_max`](machine::Settings::queue_max) events and one delivery of the subscription.

@@ -133,6 +133,24 @@ impl StreamParking {
         Ok((items, newest_epoch, end))
     }
 
+    /// Forgets that the events at these places were parked.
+    pub(crate) async fn unpark_all(
+        &self,
+        epoch: u64,
+        places: &[Position],
+        reason: UnparkReason,
+    ) -> Result<(), KeepError> {
+        let data = |place: &Position| json!({ "epoch": epoch, "position": place.get(), "reason": reason.as_str() });
+        let notes = places.iter().map(|place| note(UNPARKED, &data(place)));
+        self.append(epoch, notes.collect::<Result<_, _>>()?).await
+    }
+
+    /// Puts on record that these events are left out.
+    pub(crate) async fn skip_all(&self, epoch: u64, items: &[ParkedItem]) -> Result<(), KeepError> {
+        let notes = items.iter().map(|item| note(SKIPPED, &item_data(epoch, item)));
+        self.append(epoch, notes.collect::<Result<_, _>>()?).await
+    }
+
     async fn append(&self, epoch: u64, notes: Vec<NewEvent>) -> Result<(), KeepError> {
         let mut known = self.known.lock().await;
         let expected = match *known {
@@ -234,11 +252,7 @@ impl Parking for StreamParking {
         position: Position,
         reason: UnparkReason,
     ) -> BoxFuture<'_, Result<(), KeepError>> {
-        Box::pin(async move {
-            let reason = reason.as_str();
-            let data = json!({ "epoch": epoch, "position": position.get(), "reason": reason });
-            self.append(epoch, vec![note(UNPARKED, &data)?]).await
-        })
+        Box::pin(async move { self.unpark_all(epoch, &[position], reason).await })
     }
 
     fn skip<'a>(
@@ -246,8 +260,6 @@ impl Parking for StreamParking {
         epoch: u64,
         item: &'a ParkedItem,
     ) -> BoxFuture<'a, Result<(), KeepError>> {
-        Box::pin(
-            async move { self.append(epoch, vec![note(SKIPPED, &item_data(epoch, item))?]).await },
-        )
+        Box::pin(self.skip_all(epoch, std::slice::from_ref(item)))
     }
 }

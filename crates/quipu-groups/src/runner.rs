@@ -20,6 +20,7 @@ use crate::handler::Handler;
 use crate::machine::{Settings, StoppedAt};
 use crate::places::KeepError;
 use crate::policy::OnError;
+pub(crate) use execute::describe;
 
 /// Runs a [`Handler`] over the events of a log.
 ///

@@ -166,7 +166,10 @@ type Lane = Option<MemberId>;
 #[derive(Debug)]
 enum UnderWay {
     /// Entries that are settled once it is done; with `parks` they are parked then.
-    Settle { entries: Vec<u64>, parks: bool },
+    Settle {
+        entries: Vec<u64>,
+        parks: bool,
+    },
     Unpark(Vec<Position>),
     Save(Position),
 }
@@ -380,17 +383,20 @@ impl<T: Clone> GroupMachine<T> {
     }
 
     /// Forgets parked events: the one at `which`, or all. One that is being replayed is called back.
-    pub fn drop_parked(&mut self, which: Option<Position>) {
+    /// How many there were.
+    pub fn drop_parked(&mut self, which: Option<Position>) -> usize {
         let places: Vec<Position> = match which {
             Some(place) => self.parked.contains_key(&place).then_some(place).into_iter().collect(),
             None => self.parked.keys().copied().collect(),
         };
+        let count = places.len();
         for place in places {
             match self.replays.get(&place) {
                 Some(entry) => self.settle_replay(*entry, UnparkReason::Dropped),
                 None => self.push_unpark(place, UnparkReason::Dropped),
             }
         }
+        count
     }
 
     /// What goes to a member next, at the time `now`, counted from any moment that stays the same.
@@ -475,15 +481,13 @@ impl<T: Clone> GroupMachine<T> {
     /// Lets time pass: what is overdue counts as tried, what waited is ready.
     pub fn tick(&mut self, now: Duration) {
         while let Some((_, entry)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            match self.entries.get(&entry).map(|it| it.state) {
-                Some(State::InFlight { .. }) => {
-                    self.take_back(entry);
-                    self.fail(entry, "it was not acknowledged in time", now);
-                }
-                _ => {
-                    self.timers.pop_first();
-                    self.make_ready(entry);
-                }
+            let state = self.entries.get(&entry).map(|it| it.state);
+            if let Some(State::InFlight { .. }) = state {
+                self.take_back(entry);
+                self.fail(entry, "it was not acknowledged in time", now);
+            } else {
+                self.timers.pop_first();
+                self.make_ready(entry);
             }
         }
     }
@@ -914,9 +918,8 @@ impl<T: Clone> GroupMachine<T> {
                 key.parked.remove(place);
             }
             let entry = self.replays.get(place).copied();
-            let is_settled = |entry: &u64| {
-                self.entries.get(entry).is_some_and(|it| it.state == State::Settling)
-            };
+            let is_settled =
+                |entry: &u64| self.entries.get(entry).is_some_and(|it| it.state == State::Settling);
             if let Some(entry) = entry.filter(is_settled)
                 && let Some(removed) = self.remove(entry)
             {

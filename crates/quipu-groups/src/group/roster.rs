@@ -6,7 +6,7 @@ use std::ops::Bound;
 use crate::slice::{SLICE_COUNT, slice_of};
 
 /// A member of a group, for as long as it is connected. A number that rises with each one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub(super) u64);
 
 impl MemberId {
@@ -54,12 +54,6 @@ pub(super) struct Roster {
     last_id: u64,
     /// Who was served last in turn.
     turn: MemberId,
-}
-
-impl Default for MemberId {
-    fn default() -> Self {
-        Self(0)
-    }
 }
 
 impl Roster {

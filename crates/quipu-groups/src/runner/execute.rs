@@ -121,7 +121,7 @@ impl From<KeepError> for Undone {
 }
 
 /// An error and its causes in one line.
-pub(super) fn describe(error: &dyn Error) -> String {
+pub(crate) fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

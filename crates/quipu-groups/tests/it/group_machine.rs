@@ -44,12 +44,15 @@ impl World {
             let key: Arc<str> = format!("key-{}", random.below(key_count)).into();
             log.insert(Position::new(position), key);
         }
-        let poison = log.keys().filter_map(|place| {
-            random.once_in(15).then(|| (*place, random.below(12) as u32))
-        });
+        let mut poison = BTreeMap::new();
+        for place in log.keys() {
+            if random.once_in(15) {
+                poison.insert(*place, random.below(12) as u32);
+            }
+        }
         Self {
             strategy,
-            poison: poison.collect(),
+            poison,
             log,
             checkpoint: Position::START,
             parked: BTreeMap::new(),
@@ -339,8 +342,7 @@ impl Sim {
         self.epoch += 1;
         let parked = self.world.parked.values().cloned().collect();
         let (checkpoint, number) = (self.world.checkpoint, self.epoch << EPOCH_SHIFT);
-        self.machine =
-            GroupMachine::new(self.settings, checkpoint, parked, number, random.next());
+        self.machine = GroupMachine::new(self.settings, checkpoint, parked, number, random.next());
         self.now = Duration::ZERO;
         self.zombies.extend(std::mem::take(&mut self.members).into_values());
     }
@@ -351,7 +353,8 @@ impl Sim {
             self.machine.drop_parked(which);
             // What is dropped while it is being replayed is called back.
             let parked = &self.world.parked;
-            let is_dropped = |place| which.is_none_or(|own| own == place) && parked.contains_key(&place);
+            let is_dropped =
+                |place| which.is_none_or(|own| own == place) && parked.contains_key(&place);
             for member in self.members.values_mut() {
                 for dispatch in member.inbox.iter().filter(|it| is_dropped(it.item.position)) {
                     member.with_it.remove(&dispatch.number);
@@ -409,8 +412,7 @@ fn run(strategy: Strategy) -> usize {
         sim.calm_down(&mut random);
 
         for place in sim.world.log.keys() {
-            let is_done =
-                sim.world.handled.contains(place) || sim.world.left_out.contains(place);
+            let is_done = sim.world.handled.contains(place) || sim.world.left_out.contains(place);
             assert!(is_done, "{place} was lost");
         }
         refused_count += sim.world.refused_count;

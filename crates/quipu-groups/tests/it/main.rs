@@ -4,6 +4,7 @@
 
 mod crashes;
 mod errors;
+mod group;
 mod group_machine;
 mod machine;
 mod operation;
