@@ -16,7 +16,7 @@ class Conflict extends Error {} // A demand of an append does not hold: nothing 
 async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const headers = { "Content-Type": "application/json" };
   const answer = await fetch(server + path, { method, headers, body: JSON.stringify(body) });
-  const value = await answer.json();
+  const value: any = await answer.json();
   if (answer.ok) return value as T;
   if (value.type === "/problems/conflict") throw new Conflict(JSON.stringify(value.violations));
   throw new Error(`${value.detail}; hint: ${value.hint}`);

@@ -196,6 +196,14 @@ impl Engine {
         &self.inner.beside
     }
 
+    /// How many changes wait for the writer, and their bytes.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        match &self.inner.changes {
+            Changes::Threads { queue, .. } => queue.load(),
+            Changes::Inline(_) | Changes::ReadOnly { .. } => (0, 0),
+        }
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
     }

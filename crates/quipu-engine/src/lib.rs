@@ -4,6 +4,7 @@
 pub mod fuzzing;
 pub mod io;
 
+mod activity;
 mod backup;
 mod beside;
 mod engine;
@@ -33,6 +34,7 @@ mod walk;
 mod watermark;
 mod writer;
 
+pub use activity::{Activity, Distribution};
 pub use backup::{BackedUp, BackupError, RestoreError, Restored, restore, restore_with};
 pub use engine::{Engine, Recovery};
 pub use error::DiskError;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use quipu_core::{LogId, Revision};
 
+use crate::activity::Tallies;
 use crate::error::DiskError;
 use crate::follower::Follower;
 use crate::format::record::Record;
@@ -25,6 +26,8 @@ pub(crate) struct Log {
     pub(crate) index: Index,
     pub(crate) watermark: Watermark,
     pub(crate) health: Health,
+    /// What the writer counts as it goes.
+    pub(crate) tallies: Tallies,
     /// Guards the manifest's files. Taken before `segments`, never while holding it.
     manifest: Mutex<ManifestFile>,
     /// Guards the names in the segments' directory that are not the writer's: tables, and segments
@@ -58,6 +61,7 @@ impl Log {
             index,
             watermark: Watermark::default(),
             health: Health::default(),
+            tallies: Tallies::default(),
             manifest: Mutex::new(manifest),
             segment_files: Mutex::new(()),
             scavenging: Mutex::new(()),

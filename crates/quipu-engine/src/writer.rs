@@ -22,6 +22,7 @@ mod queue;
 mod stage;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quipu_core::decide::{Decision, decide};
 use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
@@ -307,6 +308,9 @@ impl Writer {
             }
             return;
         }
+        if !self.waiting.is_empty() {
+            self.log.tallies.group_counts.add(self.waiting.len() as u64);
+        }
         for (reply, answer, leftovers) in self.waiting.drain(..) {
             reply.send(answer, leftovers);
         }
@@ -366,7 +370,10 @@ impl Writer {
         if io.has_bug(SeededBug::SkipSyncBeforeAnswer) {
             return Ok(());
         }
-        match segment.file.sync() {
+        let begun = Instant::now();
+        let synced = segment.file.sync();
+        self.log.tallies.sync_micros.add_micros(begun.elapsed());
+        match synced {
             Err(_) if io.has_bug(SeededBug::IgnoreSyncError) => Ok(()),
             Err(_) if io.has_bug(SeededBug::RetrySync) && segment.file.sync().is_ok() => Ok(()),
             synced => synced.map_err(DiskError::io("sync", path)),

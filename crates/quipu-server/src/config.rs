@@ -96,6 +96,10 @@ pub struct Settings {
     /// The authority that signs the certificates of clients, PEM.
     #[arg(long, value_name = "FILE", env = "QUIPU_CLIENT_CA", hide_env_values = true)]
     pub client_ca: Option<PathBuf>,
+    /// The certificates of clients that are revoked: lists (CRL) by the authority, PEM. They are
+    /// read again when the file changes.
+    #[arg(long, value_name = "FILE", env = "QUIPU_CLIENT_CRL", hide_env_values = true)]
+    pub client_crl: Option<PathBuf>,
     /// The file of principals and rules. [default: the data directory's name and .auth.json]
     #[arg(long, value_name = "FILE", env = "QUIPU_AUTH", hide_env_values = true)]
     pub auth: Option<PathBuf>,
@@ -115,6 +119,17 @@ pub struct Settings {
     /// How much to log. [default: info]
     #[arg(long, value_name = "LEVEL", value_enum, env = "QUIPU_LOG_LEVEL", hide_env_values = true)]
     pub log_level: Option<LogLevel>,
+    /// Log every request when its answer is over: who asked what, how it ended, how long it took.
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOLEAN",
+        env = "QUIPU_ACCESS_LOG",
+        hide_env_values = true
+    )]
+    pub access_log: Option<bool>,
     /// The most bytes of one request. [default: 71303168]
     #[arg(long, value_name = "BYTES", env = "QUIPU_REQUEST_SIZE_MAX", hide_env_values = true)]
     pub request_size_max: Option<usize>,
@@ -184,7 +199,7 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// TLS is configured by halves. Give certificate and key.
-    #[error("TLS needs both tls_cert and tls_key")]
+    #[error("TLS needs both tls_cert and tls_key, and client_crl needs client_ca")]
     HalfTls,
     /// A setting is out of its range.
     #[error("{setting} is {value}, it has to be {range}")]
@@ -291,15 +306,17 @@ impl Config {
     /// # Errors
     ///
     /// There is a certificate without a key, or the other way round, or an authority of clients
-    /// without both.
+    /// without both, or revocations without an authority.
     pub fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
-        let Settings { tls_cert, tls_key, client_ca, .. } = &self.settings;
-        match (tls_cert, tls_key, client_ca) {
-            (None, None, None) => Ok(None),
-            (Some(certificate), Some(key), client_ca) => Ok(Some(TlsFiles {
+        let Settings { tls_cert, tls_key, client_ca, client_crl, .. } = &self.settings;
+        match (tls_cert, tls_key) {
+            _ if client_crl.is_some() && client_ca.is_none() => Err(ConfigError::HalfTls),
+            (None, None) if client_ca.is_none() => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
                 certificate: certificate.clone(),
                 key: key.clone(),
                 client_authority: client_ca.clone(),
+                client_revocations: client_crl.clone(),
             })),
             _ => Err(ConfigError::HalfTls),
         }
@@ -313,6 +330,7 @@ impl Config {
             listen: Some(self.listen()),
             log_format: Some(own.log_format.unwrap_or_default()),
             log_level: Some(own.log_level.unwrap_or_default()),
+            access_log: Some(own.access_log.unwrap_or_default()),
             request_size_max: Some(limits.request_size_max),
             page_size_max: Some(limits.page_size_max),
             connection_count_max: Some(limits.connection_count_max),
@@ -329,7 +347,8 @@ impl Config {
         let text = |value: Value| match value {
             Value::String(text) => text,
             Value::Integer(number) => number.to_string(),
-            other => unreachable!("settings are texts and numbers, not {other:?}"),
+            Value::Boolean(is_on) => is_on.to_string(),
+            other => unreachable!("settings are texts, numbers and booleans, not {other:?}"),
         };
         to_table(&effective)
             .into_iter()
@@ -339,7 +358,7 @@ impl Config {
 }
 
 fn to_table(settings: &Settings) -> Table {
-    Table::try_from(settings).expect("settings are texts and numbers")
+    Table::try_from(settings).expect("settings are texts, numbers and booleans")
 }
 
 #[cfg(test)]

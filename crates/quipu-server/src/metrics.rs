@@ -1,8 +1,10 @@
 //! What Prometheus reads at `/metrics`. Each metric's meaning stands where it is registered;
 //! `docs/metrics.md` has them all.
 
+mod engine;
 mod metered;
 mod process;
+mod requests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use quipu_engine::Engine;
 
 pub(crate) use metered::Metered;
+pub(crate) use requests::Ending;
 
 /// From 50 µs to 1.6 s, each bound twice the one before.
 fn buckets() -> impl Iterator<Item = f64> {
@@ -44,6 +47,7 @@ struct Part {
 pub struct Metrics {
     registry: Registry,
     pub(crate) connections: Counter,
+    pub(crate) requests: requests::Requests,
     insecure: Gauge,
     /// Requests that were refused for what they showed or may not do.
     pub(crate) refused: Counter,
@@ -74,10 +78,12 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let own = Self {
+    /// Metrics of a store; with those that the embedded one counts by itself, where it is one.
+    pub(crate) fn new(engine: Option<&Engine>) -> Self {
+        let mut own = Self {
             registry: Registry::with_prefix("quipu"),
             connections: Counter::default(),
+            requests: requests::Requests::new(),
             insecure: Gauge::default(),
             refused: Counter::default(),
             reloads: Family::default(),
@@ -98,12 +104,17 @@ impl Metrics {
             places: Mutex::default(),
             next_place: AtomicU64::new(0),
         };
-        own.registered()
+        own.register();
+        if let Some(engine) = engine {
+            own.registry.register_collector(Box::new(engine::OfEngine(engine.clone())));
+        }
+        own
     }
 
-    fn registered(mut self) -> Self {
+    fn register(&mut self) {
         let to = &mut self.registry;
         to.register("connections", "Connections accepted", self.connections.clone());
+        self.requests.register(to);
         to.register(
             "insecure",
             "1 if others can reach the server without TLS or without authentication",
@@ -160,7 +171,6 @@ impl Metrics {
             self.resident.clone(),
         );
         to.register("open_files", "File descriptors that are open", self.files.clone());
-        self
     }
 
     /// All metrics in the text format of `OpenMetrics` 1.0, with what the store is like right now.

@@ -31,7 +31,7 @@ pub(crate) use credentials::Stamp;
 pub use credentials::{ChangeError, Credentials, CredentialsError, NumberedRule, Principal, Token};
 pub use exposure::{Authentication, Exposure, ExposureError, Listen, Transport, check_exposure};
 pub use password::{PASSWORD_SIZE_MAX, PASSWORD_SIZE_MIN, PasswordError};
-pub(crate) use permissions::permission_of;
+pub(crate) use permissions::operation_number;
 pub use permissions::{Action, PERMISSIONS, Permission};
 pub use rules::{Effect, ParseRuleError, Role, Rule, Scope};
 pub use secret::Secret;

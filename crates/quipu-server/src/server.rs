@@ -2,6 +2,8 @@
 
 mod gate;
 mod peer;
+mod record;
+mod request_id;
 mod tls;
 
 use std::convert::Infallible;
@@ -24,9 +26,12 @@ use tower::ServiceExt;
 use crate::config::Limits;
 use crate::service::Service;
 use crate::{grpc, http, security};
+pub use gate::REQUEST_LOG;
 pub(crate) use gate::Refusal;
-pub use gate::RequestId;
 pub(crate) use peer::Peer;
+pub use record::ACCESS_LOG;
+pub use request_id::RequestId;
+pub(crate) use request_id::on_behalf;
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// How long to wait after an accept that failed, for instance for lack of file descriptors: they

@@ -72,15 +72,14 @@ impl Service {
         limits: Limits,
         authority: Authority,
     ) -> Self {
-        let metrics = Arc::new(Metrics::new());
-        let slots = Slots::new(limits.subscription_count_max);
+        let metrics = Arc::new(Metrics::new(engine.as_ref()));
         let inner = Inner {
             store: Arc::new(Metered::new(store, &metrics)),
             system: Arc::new(Metered::new(system, &metrics)),
             engine,
             limits: RwLock::new(Arc::new(limits)),
             metrics,
-            slots,
+            slots: Slots::default(),
             authority,
             stopping: watch::Sender::new(false),
         };
@@ -133,7 +132,7 @@ impl Service {
     /// A place for one more subscription of this principal, until it is dropped; `None` where they
     /// have as many as they may.
     pub(crate) fn subscription_slot(&self, principal: &str) -> Option<Slot> {
-        self.inner.slots.take(principal)
+        self.inner.slots.take(principal, self.limits().subscription_count_max)
     }
 
     /// Asks everything to come to its end: subscriptions first, since they never end by themselves.

@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts subscriptions by principal, up to a limit for each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Slots {
     /// Guards the counts. Nothing is awaited while it is held. A principal without subscriptions
     /// has no entry, so that it is bounded by the connections.
     taken: Arc<Mutex<HashMap<Arc<str>, usize>>>,
-    count_max: usize,
 }
 
 /// One subscription's place among its principal's. Dropping it gives it back.
@@ -20,17 +19,12 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
-    /// So many for each principal.
-    pub(crate) fn new(count_max: usize) -> Self {
-        Self { taken: Arc::default(), count_max }
-    }
-
-    /// Takes a place, or answers `None` where the principal has all of theirs.
-    pub(crate) fn take(&self, principal: &str) -> Option<Slot> {
+    /// Takes a place, or answers `None` where the principal has so many already.
+    pub(crate) fn take(&self, principal: &str, count_max: usize) -> Option<Slot> {
         let principal: Arc<str> = Arc::from(principal);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.get(&principal).copied().unwrap_or_default();
-        if count >= self.count_max {
+        if count >= count_max {
             return None;
         }
         taken.insert(Arc::clone(&principal), count + 1);
@@ -54,21 +48,21 @@ mod tests {
 
     #[test]
     fn a_principal_has_so_many_places_and_gets_them_back() {
-        let slots = Slots::new(2);
-        let first = slots.take("ada").unwrap();
-        let _second = slots.take("ada").unwrap();
+        let slots = Slots::default();
+        let first = slots.take("ada", 2).unwrap();
+        let _second = slots.take("ada", 2).unwrap();
 
-        assert!(slots.take("ada").is_none());
-        assert!(slots.take("bob").is_some(), "others have theirs");
+        assert!(slots.take("ada", 2).is_none());
+        assert!(slots.take("bob", 2).is_some(), "others have theirs");
         drop(first);
-        let third = slots.take("ada");
-        assert!(third.is_some() && slots.take("ada").is_none());
+        let third = slots.take("ada", 2);
+        assert!(third.is_some() && slots.take("ada", 2).is_none());
     }
 
     #[test]
     fn who_has_none_leaves_nothing_behind() {
-        let slots = Slots::new(2);
-        drop((slots.take("ada"), slots.take("ada")));
+        let slots = Slots::default();
+        drop((slots.take("ada", 2), slots.take("ada", 2)));
 
         assert!(slots.taken.lock().unwrap().is_empty());
     }

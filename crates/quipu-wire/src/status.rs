@@ -141,9 +141,17 @@ impl Refused {
 
 /// The server's store failed, or the server said something that this version does not know.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{}", if error.cause.is_empty() { &error.message } else { &error.cause })]
+#[error("{}{}", if error.cause.is_empty() { &error.message } else { &error.cause }, named(error))]
 pub struct RemoteError {
     error: proto::Error,
+}
+
+/// Under which name the server's log has it.
+fn named(error: &proto::Error) -> String {
+    match error.request_id.as_str() {
+        "" => String::new(),
+        id => format!(" (request {id} in the server's log)"),
+    }
 }
 
 impl RemoteError {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quipu_core::decide::{LogState, StreamFacts};
 use quipu_core::{Direction, EventId, Position, Query, Revision, StreamMetadata, StreamName};
@@ -188,9 +189,12 @@ impl Writer {
     }
 
     fn facts_of(&mut self, stream: &StreamName, key: StreamKey) -> Result<StreamFacts, DiskError> {
+        let tallies = &self.log.tallies;
         if let Some(known) = self.facts.get(key) {
+            tallies.remembered_count.fetch_add(1, Ordering::Relaxed);
             return Ok(known.into());
         }
+        tallies.looked_up_count.fetch_add(1, Ordering::Relaxed);
         let reader = self.staged_reader(u64::MAX);
         let facts = lookup::facts(self, &reader, self.log.hasher, stream)?;
         self.facts.insert(key, facts.clone().into());

@@ -182,6 +182,12 @@ impl Queue {
         }
     }
 
+    /// How many requests wait, and their bytes.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        let waiting = self.lock();
+        (waiting.requests.len() as u64, waiting.size as u64)
+    }
+
     /// Refuses what comes from now on; what waits is still taken.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;

@@ -8,6 +8,7 @@ use quipu_wire::status::Failure;
 use tonic::{Request, Status};
 
 use crate::security::{Access, Denied};
+use crate::server::RequestId;
 
 /// The messages of an answer. The next one is made when the transport has taken the last.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -27,10 +28,18 @@ pub(super) fn failed(failure: impl Into<Failure>) -> Status {
 /// the store's error.
 pub(super) fn explained(failure: impl Into<Failure>) -> quipu_wire::proto::Error {
     let failure = failure.into();
-    match failure.storage().and_then(|cause| cause.downcast_ref::<Denied>()) {
+    let storage = failure.storage();
+    let denied = storage.and_then(|cause| cause.downcast_ref::<Denied>());
+    if let (Some(cause), None) = (storage, denied) {
+        tracing::error!(%cause, "a request failed");
+    }
+    let mut error = match denied {
         Some(denied) => Failure::Refused(refused(denied)).to_error(),
         None => failure.to_error(),
-    }
+    };
+    let id = RequestId::current();
+    error.request_id = id.map_or_else(String::new, |id| id.as_str().to_owned());
+    error
 }
 
 pub(super) fn refused(denied: &Denied) -> Refused {

@@ -10,6 +10,7 @@ use tonic::{Status, Streaming};
 
 use super::answering::{Answers, check, explained, failed};
 use crate::security::Access;
+use crate::server::on_behalf;
 use crate::service::Service;
 
 /// Makes a change, and says how it ended.
@@ -111,12 +112,12 @@ impl Changes {
 
     fn begin(&mut self, request: AppendStreamRequest) {
         let access = self.access.clone();
-        self.under_way.spawn(async move {
+        self.under_way.spawn(on_behalf(async move {
             let outcome = match make(&access, request.change).await {
                 Ok(appended) => Outcome::Appended(appended),
                 Err(error) => Outcome::Error(*error),
             };
             Box::new(AppendStreamResponse { number: request.number, outcome: Some(outcome) })
-        });
+        }));
     }
 }

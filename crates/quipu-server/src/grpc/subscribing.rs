@@ -15,6 +15,7 @@ use tonic::Status;
 
 use super::answering::{Answers, check, failed};
 use crate::security::Access;
+use crate::slots::Slot;
 
 /// A subscription under way.
 struct Feed {
@@ -27,6 +28,7 @@ struct Feed {
     /// The place to resume after: of the last message sent.
     place: Option<u64>,
     is_over: bool,
+    _slot: Slot,
 }
 
 /// Begins a subscription. The first message is where it begins.
@@ -34,15 +36,31 @@ pub(super) async fn begin(
     access: Access,
     mut to: Subscribe,
 ) -> Result<Answers<SubscribeResponse>, Status> {
+    let service = access.service().clone();
+    let slot = service.subscription_slot(access.principal()).ok_or_else(|| {
+        let count_max = service.limits().subscription_count_max;
+        failed(Failure::TooManySubscriptions {
+            principal: access.principal().to_owned(),
+            count_max,
+        })
+    })?;
     let store = access.store();
     let place = settle(&access, &mut to).await?;
     let is_of_stream = matches!(to, Subscribe::Stream { .. });
     let subscription = store.subscribe(to).await.map_err(failed)?;
     let begun = Message::Begun(to_proto::begun(place, &store.identity()));
-    let service = access.service().clone();
     let stopping = Box::pin(stream::once_future(async move { service.stopping().await }));
     let ready = VecDeque::from([(begun, place)]);
-    let feed = Feed { access, subscription, is_of_stream, stopping, ready, place, is_over: false };
+    let feed = Feed {
+        access,
+        subscription,
+        is_of_stream,
+        stopping,
+        ready,
+        place,
+        is_over: false,
+        _slot: slot,
+    };
     Ok(Box::pin(stream::unfold(feed, |mut feed| async move {
         let answer = feed.next().await?;
         Some((answer, feed))

@@ -17,6 +17,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::failure;
 use crate::security::Denied;
+use crate::server::RequestId;
 
 /// The content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -184,6 +185,10 @@ struct Fields {
     hint: String,
     /// Whether the very same request can succeed when it is sent again.
     retryable: bool,
+    /// What names the request in the server's log: `X-Request-Id`, which the client may choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    request_id: Option<String>,
     /// The fields of the error as data: `violations`, `line`, `column`, `position`, `stream`.
     #[serde(flatten)]
     data: BTreeMap<&'static str, Value>,
@@ -211,6 +216,7 @@ impl Problem {
             cause: None,
             hint: row.hint.to_owned(),
             retryable: row.retryable,
+            request_id: None,
             data: BTreeMap::new(),
             headers,
         }))
@@ -288,7 +294,8 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.0.request_id = RequestId::current().map(|id| id.as_str().to_owned());
         let body = serde_json::to_vec(&self).expect("texts and numbers are JSON");
         let status = StatusCode::from_u16(self.0.status).expect("the table has statuses only");
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();

@@ -91,7 +91,10 @@ impl Params {
     /// A parameter that is a number.
     pub(super) fn number(&self, name: &'static str) -> Result<Option<u64>, Problem> {
         self.parse(name, |text| {
-            text.parse().map_err(|_| format!("{text:?} is not a whole number from 0 on"))
+            // No log is longer, and the description promises it: `int64`.
+            let is_fit = |number: &u64| i64::try_from(*number).is_ok();
+            let number = text.parse().ok().filter(is_fit);
+            number.ok_or_else(|| format!("{text:?} is not a whole number from 0 to 2^63 - 1"))
         })
     }
 

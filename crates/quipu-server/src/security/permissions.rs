@@ -1,7 +1,9 @@
 //! Which right each operation needs. What is not in the table is refused: default deny.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use super::rules::ParseRuleError;
 
@@ -83,11 +85,20 @@ pub struct Permission {
     pub operation: &'static str,
     /// What it needs.
     pub action: Action,
+    /// What does as well, where the operation is several things and its handler tells them apart.
+    pub or: &'static [Action],
 }
 
 const fn needs(operation: &'static str, action: Action) -> Permission {
-    Permission { operation, action }
+    Permission { operation, action, or: &[] }
 }
+
+const fn needs_one(operation: &'static str, action: Action, or: &'static [Action]) -> Permission {
+    Permission { operation, action, or }
+}
+
+/// Whoever may do anything may know which log it is about: clients ask that first.
+const ANY: &[Action] = &Action::GRANTED;
 
 /// Every operation of the server.
 pub const PERMISSIONS: &[Permission] = &[
@@ -113,9 +124,9 @@ pub const PERMISSIONS: &[Permission] = &[
     needs("GET /frontier", Action::Read),
     needs("GET /position", Action::Read),
     needs("POST /session", Action::Public),
-    needs("/quipu.v1.Store/Identify", Action::Read),
-    needs("/quipu.v1.Store/Change", Action::Append),
-    needs("/quipu.v1.Store/AppendStream", Action::Append),
+    needs_one("/quipu.v1.Store/Identify", Action::Read, ANY),
+    needs_one("/quipu.v1.Store/Change", Action::Append, &[Action::Delete, Action::Metadata]),
+    needs_one("/quipu.v1.Store/AppendStream", Action::Append, &[Action::Delete, Action::Metadata]),
     needs("/quipu.v1.Store/ReadStream", Action::Read),
     needs("/quipu.v1.Store/ReadAll", Action::Read),
     needs("/quipu.v1.Store/ReadIndex", Action::Read),
@@ -145,7 +156,11 @@ pub const PERMISSIONS: &[Permission] = &[
     needs("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Action::Read),
 ];
 
-/// The entry of an operation, if the server has it.
-pub(crate) fn permission_of(operation: &str) -> Option<Permission> {
-    PERMISSIONS.iter().find(|own| own.operation == operation).copied()
+/// Which entry of the table an operation has, if the server has it.
+pub(crate) fn operation_number(operation: &str) -> Option<usize> {
+    static NUMBERS: LazyLock<HashMap<&str, usize>> = LazyLock::new(|| {
+        let operations = PERMISSIONS.iter().map(|own| own.operation);
+        operations.enumerate().map(|(number, own)| (own, number)).collect()
+    });
+    NUMBERS.get(operation).copied()
 }

@@ -8,100 +8,87 @@
 mod browser;
 mod refusal;
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tracing::Instrument;
 
 use super::peer::Peer;
-use crate::security::{Access, Action, Proof, permission_of};
+use super::record::Record;
+use super::request_id::{REQUEST_ID, RequestId};
+use crate::security::{Access, Action, PERMISSIONS, Permission, Proof, operation_number};
 use crate::service::Service;
 pub(crate) use refusal::Refusal;
 
-/// The header that names a request, in both directions.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Names one request, in logs and in what its client sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
-
-impl RequestId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-
-    /// The id that the client gave, if it is fit for logs; another one otherwise.
-    fn of(request: &Request) -> Self {
-        const SIZE_MAX: usize = 64;
-        let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
-        let given = request.headers().get(REQUEST_ID).filter(|value| {
-            let bytes = value.as_bytes();
-            !bytes.is_empty() && bytes.len() <= SIZE_MAX && bytes.iter().all(is_fit)
-        });
-        Self(given.cloned().unwrap_or_else(|| {
-            let id = uuid::Uuid::now_v7().simple().to_string();
-            HeaderValue::from_str(&id).expect("it has digits and letters")
-        }))
-    }
-}
+/// The target of the span that each request is worked for in.
+pub const REQUEST_LOG: &str = "quipu::request";
 
 /// Puts the gate before all routes.
 pub(super) fn guard(router: Router, service: &Service) -> Router {
     router.layer(middleware::from_fn_with_state(service.clone(), pass))
 }
 
-async fn pass(State(service): State<Service>, mut request: Request, next: Next) -> Response {
+async fn pass(State(service): State<Service>, request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
-    let permission = permission_of(&operation_of(&request));
+    let operation = operation_number(&operation_of(&request));
     // The path of what the server does not have is the client's own text, and stays out of logs.
-    let name = permission.map_or("unknown", |permission| permission.operation);
+    let name = operation.map_or("unknown", |number| PERMISSIONS[number].operation);
     let span = tracing::info_span!(
+        target: REQUEST_LOG,
         "request",
         id = id.as_str(),
         operation = name,
         principal = tracing::field::Empty
     );
     let is_grpc = is_grpc(&request);
-    let (answered_id, inner) = (id.0.clone(), span.clone());
-    let mut response = async move {
-        let admitted = match permission {
-            Some(permission) => admit(&service, permission.action, &request),
-            None => Err(Refusal::UnknownOperation),
-        };
-        match admitted {
-            Ok(access) => {
-                inner.record("principal", access.principal());
-                request.extensions_mut().insert(access);
-                request.extensions_mut().insert(id);
-                next.run(request).await
-            }
-            Err(refusal) => {
-                service.metrics().refused.inc();
-                tracing::debug!(%refusal, "refused");
-                if refusal == Refusal::WrongToken {
-                    let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
-                    let wait = service.authority().refused(peer);
-                    tokio::time::sleep(wait).await;
-                }
-                match refusal {
-                    Refusal::UnknownOperation if !is_grpc => crate::http::unknown(&request),
-                    refusal => refusal.to_response(is_grpc),
-                }
-            }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
+    let record = Record::begin(&service, operation, peer, span.clone(), id.clone());
+    let answer = answer(service, operation, request, next);
+    let mut response = id.clone().scope(answer).instrument(span).await;
+    response.headers_mut().insert(REQUEST_ID, id.header());
+    record.answered(response, is_grpc)
+}
+
+/// The handler's answer, or why the request does not get to it.
+async fn answer(
+    service: Service,
+    operation: Option<usize>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let admitted = match operation {
+        Some(number) => admit(&service, PERMISSIONS[number], &request),
+        None => Err(Refusal::UnknownOperation),
+    };
+    let refusal = match admitted {
+        Ok(access) => {
+            tracing::Span::current().record("principal", access.principal());
+            request.extensions_mut().insert(access);
+            return next.run(request).await;
         }
+        Err(refusal) => refusal,
+    };
+    service.metrics().refused.inc();
+    tracing::debug!(%refusal, "refused");
+    if refusal == Refusal::WrongToken {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
+        let wait = service.authority().refused(peer);
+        tokio::time::sleep(wait).await;
     }
-    .instrument(span)
-    .await;
-    response.headers_mut().insert(REQUEST_ID, answered_id);
-    response
+    let is_grpc = is_grpc(&request);
+    match refusal {
+        Refusal::UnknownOperation if !is_grpc => crate::http::unknown(&request),
+        refusal => refusal.to_response(is_grpc),
+    }
 }
 
 /// Lets a request through as somebody, or not.
-fn admit(service: &Service, action: Action, request: &Request) -> Result<Access, Refusal> {
+fn admit(service: &Service, needed: Permission, request: &Request) -> Result<Access, Refusal> {
     let authority = service.authority();
     let peer = request.extensions().get::<Peer>();
     let shown = bearer(request);
@@ -118,11 +105,14 @@ fn admit(service: &Service, action: Action, request: &Request) -> Result<Access,
     };
     let proof = match proof {
         Some(proof) => proof,
-        None if authority.is_open() || action == Action::Public => Proof::Nothing,
+        None if authority.is_open() || needed.action == Action::Public => Proof::Nothing,
         None => return Err(Refusal::WrongToken),
     };
     let access = Access::new(service.clone(), proof);
-    access.may(action)?;
+    let own = access.may(needed.action);
+    if needed.or.iter().all(|action| access.may(*action).is_err()) {
+        own?;
+    }
     Ok(access)
 }
 
@@ -141,13 +131,13 @@ fn is_grpc(request: &Request) -> bool {
 }
 
 /// The operation as the permission table names it.
-fn operation_of(request: &Request) -> String {
+fn operation_of(request: &Request) -> Cow<'_, str> {
     let path = request.uri().path();
     if is_grpc(request) {
-        return path.to_owned();
+        return Cow::Borrowed(path);
     }
     let route = request.extensions().get::<MatchedPath>().map_or(path, MatchedPath::as_str);
     // What answers GET answers HEAD, without the body.
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    format!("{method} {route}")
+    Cow::Owned(format!("{method} {route}"))
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
 
@@ -30,6 +32,9 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Authorities of client certificates. Clients may show one then, instead of a token.
     pub client_authority: Option<PathBuf>,
+    /// Certificates of clients that their authorities have revoked: lists (CRL) in PEM. Needs
+    /// `client_authority`.
+    pub client_revocations: Option<PathBuf>,
 }
 
 /// TLS 1.2 and 1.3 for a server.
@@ -167,16 +172,17 @@ impl Tls {
     }
 }
 
-type Stamps = [Option<Stamp>; 3];
+type Stamps = [Option<Stamp>; 4];
 
 fn stamps(files: &TlsFiles) -> Stamps {
-    let TlsFiles { certificate, key, client_authority } = files;
-    let files = [Some(certificate), Some(key), client_authority.as_ref()];
+    let TlsFiles { certificate, key, client_authority, client_revocations } = files;
+    let files =
+        [Some(certificate), Some(key), client_authority.as_ref(), client_revocations.as_ref()];
     files.map(|file| file.and_then(|path| Stamp::of(path)))
 }
 
 fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let TlsFiles { certificate, key, client_authority } = files;
+    let TlsFiles { certificate, key, client_authority, client_revocations } = files;
     let chain = certificates(certificate)?;
     let private_key = private_key(key)?;
     let provider = Arc::new(ring::default_provider());
@@ -200,7 +206,12 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
                 roots.add(authority).map_err(|error| unusable(error.into()))?;
             }
             // Whoever shows no certificate may show a token; the gate refuses those without either.
+            let revocations = client_revocations.as_deref().map_or(Ok(Vec::new()), revocations)?;
+            // A list says nothing of certificates by other authorities: those are as good as their
+            // own lists.
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .with_crls(revocations)
+                .allow_unknown_revocation_status()
                 .allow_unauthenticated()
                 .build()
                 .map_err(|error: VerifierBuilderError| unusable(error.into()))?;
@@ -220,6 +231,16 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(TlsError::NoCertificate { path: path.to_owned() });
     }
     Ok(all)
+}
+
+fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let failed =
+        |source| TlsError::File { what: "revocation lists", path: path.to_owned(), source };
+    let all: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_file_iter(path).map_err(failed)?.collect();
+    let all = all.map_err(failed)?;
+    // An empty file would let everybody in whom it was meant to keep out.
+    if all.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(all) }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -12,11 +12,14 @@ use quipu_server::config::{Config, LogFormat, LogLevel, Settings};
 use quipu_server::security::{
     Authentication, Authority, Credentials, Exposure, Listen, Transport, check_exposure,
 };
-use quipu_server::server::{Server, Tls};
+use quipu_server::server::{ACCESS_LOG, REQUEST_LOG, Server, Tls};
 use quipu_server::service::Service;
 use quipu_server::shop::LivingShop;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Answer, Context};
 use crate::cli::ServeArgs;
@@ -219,13 +222,23 @@ fn start_log(config: &Config) {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let builder = tracing_subscriber::fmt()
+    let has_access_log = settings.access_log.unwrap_or_default();
+    let (access, requests) = if has_access_log {
+        (LevelFilter::INFO, level.max(LevelFilter::INFO))
+    } else {
+        (LevelFilter::OFF, level)
+    };
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target(ACCESS_LOG, access)
+        .with_target(REQUEST_LOG, requests);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_max_level(level)
         .with_ansi(io::stderr().is_terminal());
+    let log = tracing_subscriber::registry().with(filter);
     match settings.log_format.unwrap_or_default() {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => log.with(lines).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
 }
 

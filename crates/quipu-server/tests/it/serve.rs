@@ -171,3 +171,37 @@ fn a_wrong_configuration_is_refused_with_its_place() {
     store.run(&["config", "show", "--config", &file]).fails("line 2");
     store.run(&["serve", "--config", "missing.toml"]).fails("could not read missing.toml");
 }
+
+#[test]
+fn the_access_log_has_a_line_for_each_request_and_only_where_it_is_wanted() {
+    for (options, is_wanted) in [(&["--access-log"][..], true), (&[], false)] {
+        let store = Store::missing();
+        let log = store.path("log");
+        let mut command = store.command();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--print-address"]);
+        command.args(["--log-format", "json"]).args(options);
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let running = Running::start_with_errors_elsewhere(&mut command);
+        let address = running.line().replace("http://", "");
+
+        get(&address, "/streams/order-1?secret=canary");
+        get(&address, "/nothing/here");
+        running.signal(Signal::TERM);
+        assert_eq!(running.end(), Some(0));
+
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<serde_json::Value> =
+            lines.filter(|line: &serde_json::Value| line["target"] == "quipu::access").collect();
+        assert_eq!(lines.len(), if is_wanted { 2 } else { 0 }, "{text}");
+        if is_wanted {
+            assert_eq!(lines[0]["span"]["operation"], "GET /streams/{stream}");
+            assert_eq!(lines[0]["span"]["principal"], "anonymous");
+            assert_eq!(lines[0]["fields"]["status"], 200);
+            assert_eq!(lines[0]["fields"]["outcome"], "done");
+            assert_eq!(lines[1]["fields"]["outcome"], "invalid");
+            assert_eq!(lines[1]["span"]["operation"], "unknown");
+            assert!(!text.contains("canary") && !text.contains("nothing"), "{text}");
+        }
+    }
+}

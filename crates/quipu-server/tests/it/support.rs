@@ -190,7 +190,12 @@ pub(crate) struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        Self::start_with_errors_elsewhere(command.stderr(Stdio::inherit()))
+    }
+
+    /// As [`Running::start`], with a standard error that the caller has chosen.
+    pub(crate) fn start_with_errors_elsewhere(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());

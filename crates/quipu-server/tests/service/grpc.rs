@@ -18,8 +18,12 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 async fn serve(store: &MemoryStore, address: &str) -> Server {
+    serve_with(store, address, Limits::default()).await
+}
+
+async fn serve_with(store: &MemoryStore, address: &str, limits: Limits) -> Server {
     let (store, system) = (Arc::new(store.clone()), Arc::new(store.system()));
-    let service = Service::new(store, system, Limits::default());
+    let service = Service::new(store, system, limits);
     Server::start(service, address.parse().unwrap(), None).await.unwrap()
 }
 
@@ -264,4 +268,27 @@ async fn reflection_knows_the_services() {
     let names: Vec<String> = list.service.into_iter().map(|it| it.name).collect();
     assert!(names.contains(&"quipu.v1.Store".to_owned()), "{names:?}");
     assert!(names.contains(&"quipu.v1.Notes".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn subscriptions_are_counted_however_they_come_and_given_back_when_they_end() {
+    let store = MemoryStore::new();
+    let limits = Limits { subscription_count_max: 2, ..Limits::default() };
+    let server = serve_with(&store, "127.0.0.1:0", limits).await;
+    let mut calls = StoreClient::new(channel(&server).await);
+    let request = || to_proto::subscribe(&everything(false));
+
+    let first = calls.subscribe(request()).await.unwrap();
+    let _second = calls.subscribe(request()).await.unwrap();
+    let refused = calls.subscribe(request()).await.unwrap_err();
+
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let error = status::details(&refused).unwrap();
+    assert_eq!(error.code(), ErrorCode::TooManySubscriptions);
+    assert!(error.retryable && error.size_max == 2, "{error:?}");
+    drop(first);
+    let begin = std::time::Instant::now();
+    while calls.subscribe(request()).await.is_err() {
+        assert!(begin.elapsed() < Duration::from_mins(1), "its place is given back");
+    }
 }

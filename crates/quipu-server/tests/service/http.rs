@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod append;
-mod client;
+pub(crate) mod client;
 mod cloud_events;
 mod description;
 mod examples;
@@ -11,6 +11,7 @@ mod names;
 mod noise;
 mod problems;
 mod read;
+mod schemathesis;
 mod spied;
 mod streams;
 mod subscribe;

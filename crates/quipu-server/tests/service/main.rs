@@ -5,4 +5,6 @@
 mod contract;
 mod grpc;
 mod http;
+mod metrics;
 mod security;
+mod tools;

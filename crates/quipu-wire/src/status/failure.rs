@@ -36,6 +36,13 @@ pub enum Failure {
     Malformed(Malformed),
     /// The caller may not do this.
     Refused(Refused),
+    /// The caller has as many subscriptions as they may.
+    TooManySubscriptions {
+        /// Who.
+        principal: String,
+        /// How many that is.
+        count_max: usize,
+    },
     /// The server stops, and with it what never ends by itself.
     Stopping {
         /// The place after which to subscribe again; `None` is where the subscription began.
@@ -77,6 +84,13 @@ impl Failure {
             Self::Refused(error @ Refused::Forbidden { .. }) => {
                 new(ErrorCode::Forbidden, error.to_string())
             }
+            Self::TooManySubscriptions { principal, count_max } => proto::Error {
+                size_max: *count_max as u64,
+                ..new(
+                    ErrorCode::TooManySubscriptions,
+                    format!("{principal} has {count_max} subscriptions already"),
+                )
+            },
             Self::Stopping { resume_after } => proto::Error {
                 resume_after: *resume_after,
                 ..new(ErrorCode::Stopping, "the server stops")

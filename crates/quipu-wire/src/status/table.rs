@@ -114,4 +114,6 @@ pub const TABLE: &[Meaning] = &[
         "ask an administrator for a rule that allows it"),
     later(ErrorCode::Stopping, Code::Unavailable, "server.stopping",
         "connect again, and subscribe after the last place that was handled"),
+    later(ErrorCode::TooManySubscriptions, Code::ResourceExhausted, "subscribe.too_many",
+        "end a subscription, then subscribe again"),
 ];

@@ -10,6 +10,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::security::Denied;
+use crate::server::RequestId;
 
 /// Why a request is refused before its handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +103,7 @@ impl Refusal {
             "status": status.as_u16(),
             "detail": detail,
             "code": name,
+            "request_id": RequestId::current().as_ref().map(RequestId::as_str),
         });
         let mut response = HttpResponse::new(Body::from(problem.to_string()));
         *response.status_mut() = status;

@@ -6,6 +6,7 @@ use quipu_server::security::{Credentials, Role, Secret};
 use super::support::{Verdict, World, create, create_expired};
 
 const IDENTIFY: &str = "/quipu.v1.Store/Identify";
+const FRONTIER: &str = "/quipu.v1.Store/Frontier";
 
 #[tokio::test]
 async fn an_open_server_lets_this_machine_in_and_no_page_of_another_site() {
@@ -76,12 +77,12 @@ async fn a_role_opens_what_it_is_for_and_nothing_else() {
     let expired = create_expired(&mut credentials, "expired", Role::Admin);
     let world = World::with(&credentials).await;
 
-    for (token, identify, metrics) in [
+    for (token, frontier, metrics) in [
         (&reader, Verdict::Passed, Verdict::Forbidden),
         (&operator, Verdict::Forbidden, Verdict::Passed),
         (&expired, Verdict::Unauthenticated, Verdict::Unauthenticated),
     ] {
-        assert_eq!(world.ask_as(&token.text, IDENTIFY).await.verdict(), identify);
+        assert_eq!(world.ask_as(&token.text, FRONTIER).await.verdict(), frontier);
         assert_eq!(world.ask_as(&token.text, "GET /metrics").await.verdict(), metrics);
     }
     let refused = world.ask_as(&reader.text, "GET /metrics").await.json();

@@ -300,3 +300,38 @@ async fn a_subscription_ends_when_its_token_expires() {
 
     assert!(matches!(ended, Err(SubscribeError::Storage(_))), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_only_delete_or_only_change_metadata_can_do_that_over_grpc_and_no_more() {
+    let mut credentials = Credentials::default();
+    let deleter = create_with(&mut credentials, "deleter", &["delete category:order"]);
+    let keeper = create_with(&mut credentials, "keeper", &["metadata category:order"]);
+    let world = World::with(&credentials).await;
+    for name in ["order-1", "order-2"] {
+        world.store.append(append(name)).await.unwrap();
+    }
+    let connect = async |token: &Token| {
+        let token = Some(token.text.reveal().to_owned());
+        let uri = format!("http://{}", world.address());
+        let options = quipu_wire::ClientOptions { token, ..Default::default() };
+        quipu_wire::Client::connect(&uri, options).await.unwrap()
+    };
+    let (deleter, keeper) = (connect(&deleter).await, connect(&keeper).await);
+    let metadata = || "{}".into();
+    let any = ExpectedRevision::Any;
+    let is_refused = |error: AppendError| match error {
+        AppendError::Storage(cause) => cause.downcast_ref::<quipu_wire::Refused>().is_some(),
+        _ => false,
+    };
+
+    deleter.delete(stream("order-1"), any).await.unwrap();
+    keeper.set_metadata(stream("order-2"), any, metadata()).await.unwrap();
+
+    for client in [&deleter, &keeper] {
+        assert!(is_refused(client.append(append("order-3")).await.unwrap_err()));
+    }
+    assert!(is_refused(keeper.delete(stream("order-2"), any).await.unwrap_err()));
+    let other = deleter.set_metadata(stream("order-2"), any, metadata()).await;
+    assert!(is_refused(other.unwrap_err()));
+    assert!(is_refused(deleter.delete(stream("salary-1"), any).await.unwrap_err()));
+}

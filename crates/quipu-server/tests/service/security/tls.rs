@@ -31,6 +31,7 @@ fn files(dir: &Path) -> TlsFiles {
         certificate: dir.join("server.pem"),
         key: dir.join("server-key.pem"),
         client_authority: Some(dir.join("ca.pem")),
+        client_revocations: None,
     }
 }
 
@@ -199,4 +200,68 @@ async fn new_certificates_are_found_by_themselves() {
     while connect(&world, None, &VERSIONS).await.is_err() {
         assert!(begin.elapsed() < PATIENCE, "the old certificate is still shown");
     }
+}
+
+/// The authority's list of what it has revoked: the certificate of this client.
+fn revoke(dir: &Path, client: &str) {
+    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap();
+    let key = rcgen::KeyPair::from_pem(&read("ca-key.pem")).unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.distinguished_name = rcgen::DistinguishedName::new();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "quipu authority");
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    let issuer = rcgen::Issuer::new(authority, key);
+    let certificate = CertificateDer::from_pem_file(dir.join(format!("{client}.pem"))).unwrap();
+    let revoked = rcgen::RevokedCertParams {
+        serial_number: serial_of(&certificate),
+        revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2126, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    fs::write(dir.join("crl.pem"), list.signed_by(&issuer).unwrap().pem().unwrap()).unwrap();
+}
+
+/// The serial number of a certificate: the first number in it, after the version in brackets.
+fn serial_of(certificate: &[u8]) -> rcgen::SerialNumber {
+    let version = [0xA0, 3, 2, 1, 2];
+    let at = certificate.windows(5).position(|own| own == version).unwrap() + 5;
+    assert_eq!(certificate[at], 2, "a number");
+    let size = usize::from(certificate[at + 1]);
+    rcgen::SerialNumber::from(certificate[at + 2..at + 2 + size].to_vec())
+}
+
+#[tokio::test]
+async fn a_revoked_client_certificate_is_refused_in_the_handshake() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().to_owned();
+    cert(&["init", "."], &dir);
+    cert(&["client", "orders"], &dir);
+    cert(&["client", "stranger"], &dir);
+    revoke(&dir, "stranger");
+    let files = TlsFiles { client_revocations: Some(dir.join("crl.pem")), ..files(&dir) };
+    let tls = Tls::load(files).unwrap();
+    let world = World::with_tls(&Credentials::default(), directory, Some(tls.clone())).await;
+    let is_let_in = async |client| match connect(&world, Some(client), &VERSIONS).await {
+        Ok(stream) => {
+            let host = format!("localhost:{}", world.address().port());
+            ask_on(stream, &host, "GET /health/live", &[]).await.0.contains("live")
+        }
+        Err(_) => false,
+    };
+
+    assert!(is_let_in("orders").await && !is_let_in("stranger").await);
+    revoke(&dir, "orders");
+    tls.reload().unwrap();
+    assert!(!is_let_in("orders").await, "the list was read again");
+    fs::write(dir.join("crl.pem"), "").unwrap();
+    assert!(matches!(tls.reload(), Err(TlsError::File { .. })), "an empty list is a mistake");
+    assert!(!is_let_in("orders").await, "what was read before goes on");
 }

@@ -1,0 +1,73 @@
+//! What names a request: in its answer, in its errors, and in every line of the log about it.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use tokio::task_local;
+use tracing::{Instrument, Span};
+
+/// The header that names a request, in both directions.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+task_local! {
+    /// The request that this task works for. The body of an answer is made within it, too.
+    static CURRENT: RequestId;
+}
+
+/// Names one request, in logs and in what its client sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The id that the client gave, if it is fit for logs; another one otherwise.
+    pub(super) fn of(request: &Request) -> Self {
+        const SIZE_MAX: usize = 64;
+        let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+        let given = request.headers().get(REQUEST_ID).filter(|value| {
+            let bytes = value.as_bytes();
+            !bytes.is_empty() && bytes.len() <= SIZE_MAX && bytes.iter().all(is_fit)
+        });
+        Self(given.cloned().unwrap_or_else(|| {
+            let id = uuid::Uuid::now_v7().simple().to_string();
+            HeaderValue::from_str(&id).expect("it has digits and letters")
+        }))
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// The id of the request that is being worked for, if this is work for one.
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Does the future's work for this request.
+    pub(super) fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
+    }
+
+    /// Does the work for this request.
+    pub(super) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+}
+
+/// Has a task of its own do what belongs to the request at hand, under its name.
+pub(crate) fn on_behalf<F>(work: F) -> impl Future<Output = F::Output> + Send
+where
+    F: Future + Send,
+{
+    let id = RequestId::current();
+    async move {
+        match id {
+            Some(id) => id.scope(work).await,
+            None => work.await,
+        }
+    }
+    .instrument(Span::current())
+}
