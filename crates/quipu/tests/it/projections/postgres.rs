@@ -1,7 +1,5 @@
 //! Read models in a real `PostgreSQL`, started for each test.
 
-mod server;
-
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +9,23 @@ use quipu::core::{ComponentRequest, ComponentState, EventStore, MemoryStore};
 use quipu::projection::{ApplyError, Generation, PgDocuments, ProjectInto, Projection};
 use quipu::view::Question;
 use quipu::{Phase, Position, Quipu, Recorded, events};
+use quipu_testing::postgres::{Server, USER};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 
 use super::documents::{Linked, Links};
 use super::sample::{append, deposit, retry, row, steal_lease, tuned, withdraw};
 use crate::bank::AccountEvent;
-use server::Server;
+
+async fn pool(server: &Server) -> PgPool {
+    let options = PgConnectOptions::new_without_pgpass()
+        .socket(server.socket())
+        .port(server.port())
+        .username(USER)
+        .database("postgres");
+    let pool = PgPoolOptions::new().max_connections(10);
+    pool.acquire_timeout(Duration::from_secs(2)).connect_with(options).await.unwrap()
+}
 
 /// The balances in `PostgreSQL`. A withdrawal is poison until it is cured.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +101,7 @@ const PARTITIONS: NonZeroU16 = NonZeroU16::new(4).unwrap();
 #[tokio::test]
 async fn postgres_has_every_event_once_across_restarts_and_versions() {
     let Some(server) = Server::start() else { return };
-    let (app, pool) = (Quipu::in_memory(), server.pool().await);
+    let (app, pool) = (Quipu::in_memory(), pool(&server).await);
     let mut end = Position::START;
     for number in 0..100_u64 {
         end = deposit(&app, &(number % 10).to_string(), number).await;
@@ -131,7 +140,7 @@ async fn postgres_has_every_event_once_across_restarts_and_versions() {
 #[tokio::test]
 async fn postgres_parks_what_a_statement_refuses() {
     let Some(server) = Server::start() else { return };
-    let (app, pool) = (Quipu::in_memory(), server.pool().await);
+    let (app, pool) = (Quipu::in_memory(), pool(&server).await);
     deposit(&app, "b", 2).await;
     withdraw(&app, "a", 1).await;
     deposit(&app, "a", 7).await;
@@ -154,7 +163,7 @@ async fn postgres_parks_what_a_statement_refuses() {
 #[tokio::test]
 async fn postgres_may_be_down_for_a_while() {
     let Some(server) = Server::start() else { return };
-    let (app, pool) = (Quipu::in_memory(), server.pool().await);
+    let (app, pool) = (Quipu::in_memory(), pool(&server).await);
     let first = deposit(&app, "a", 1).await;
     let mut running = balances::<1>(&app, &pool).partitions(PARTITIONS).spawn().await.unwrap();
     running.wait_until(|it| it.position >= first).await.unwrap();
@@ -181,7 +190,7 @@ async fn postgres_refuses_the_fenced_one() {
     let Some(server) = Server::start() else { return };
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     let (left, right) = (Quipu::over(Arc::clone(&store)), Quipu::over(Arc::clone(&store)));
-    let pool = server.pool().await;
+    let pool = pool(&server).await;
     let ttl = Duration::from_mins(10);
     let mut first = balances::<1>(&left, &pool).lease_ttl(ttl).spawn().await.unwrap();
     let mut end = deposit(&left, "a", 1).await;
@@ -206,7 +215,7 @@ async fn postgres_refuses_the_fenced_one() {
 #[tokio::test]
 async fn partitions_that_change_one_document_lose_no_change() {
     let Some(server) = Server::start() else { return };
-    let (app, pool) = (Quipu::in_memory(), server.pool().await);
+    let (app, pool) = (Quipu::in_memory(), pool(&server).await);
     let mut end = Position::START;
     for number in 0..200 {
         // Each goes by its own stream, and all of them have the hub.

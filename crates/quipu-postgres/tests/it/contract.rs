@@ -1,0 +1,121 @@
+//! The contract suite on `PostgreSQL`.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quipu_core::contract::Harness;
+use quipu_core::{EventStore, Rights};
+use quipu_postgres::{PostgresOptions, PostgresStore};
+use quipu_testing::postgres::Server;
+
+use crate::support::{RUNTIME, fresh, open, server};
+
+/// The topics, each a test, where `PostgreSQL` is installed.
+mod on_postgres {
+    use super::{OnPostgres, server};
+
+    macro_rules! topics {
+        ($($topic:ident)+) => {
+            #[test]
+            fn every_topic_has_a_test() {
+                for case in quipu_core::contract::cases() {
+                    assert!([$(stringify!($topic)),+].contains(&case.topic()));
+                }
+            }
+
+            $(#[test]
+            fn $topic() {
+                let Some(server) = server() else { return };
+                let make = || OnPostgres::new(server);
+                let report = quipu_core::contract::run_topic(stringify!($topic), make);
+                println!("{report}");
+                assert!(report.is_passed(), "{report}");
+            })+
+        };
+    }
+
+    topics! {
+        append expectations idempotence conditions decisions many_streams deletes retention
+        stream_reads log_reads as_of queries index_reads listing limits stream_subscriptions
+        log_subscriptions races snapshots checkpoints leases registry scavenging reopening
+        differential
+    }
+}
+
+struct OnPostgres {
+    server: &'static Server,
+    options: PostgresOptions,
+    store: Mutex<PostgresStore>,
+    ahead: Mutex<Duration>,
+}
+
+impl OnPostgres {
+    fn new(server: &'static Server) -> Self {
+        let options = fresh(server);
+        let store = RUNTIME.block_on(open(options.clone()));
+        Self { server, options, store: Mutex::new(store), ahead: Mutex::default() }
+    }
+
+    fn handle(&self) -> PostgresStore {
+        self.store.lock().unwrap().clone()
+    }
+}
+
+impl Drop for OnPostgres {
+    fn drop(&mut self) {
+        RUNTIME.block_on(self.handle().close());
+    }
+}
+
+impl Harness for OnPostgres {
+    fn store(&self) -> Arc<dyn EventStore> {
+        Arc::new(self.handle())
+    }
+
+    fn system(&self) -> Arc<dyn EventStore> {
+        Arc::new(self.handle().with_rights(Rights::System))
+    }
+
+    fn advance_clock(&self, by: Duration) -> bool {
+        let mut ahead = self.ahead.lock().unwrap();
+        *ahead += by;
+        let schema = self.options.to_string();
+        let schema = schema.split_once("schema=").unwrap().1;
+        let sql = format!(
+            "create or replace function {schema}.now_micros() returns bigint language sql volatile
+             as $$ select (extract(epoch from clock_timestamp()) * 1000000)::bigint + {} $$",
+            ahead.as_micros()
+        );
+        self.server.sql("postgres", &sql);
+        true
+    }
+
+    fn scavenge(&self) -> bool {
+        RUNTIME.block_on(self.handle().scavenge()).unwrap();
+        true
+    }
+
+    fn begin_life(&self) -> bool {
+        RUNTIME.block_on(self.handle().begin_life()).unwrap();
+        true
+    }
+
+    fn reopen(&self) -> bool {
+        let mut store = self.store.lock().unwrap();
+        *store = RUNTIME.block_on(async {
+            store.close().await;
+            open(self.options.clone()).await
+        });
+        true
+    }
+
+    /// Transactions run beside each other, and each has its own time.
+    fn keeps_times_in_order(&self) -> bool {
+        false
+    }
+
+    fn enter(&self, body: &mut dyn FnMut()) {
+        let _entered = RUNTIME.enter();
+        body();
+    }
+}

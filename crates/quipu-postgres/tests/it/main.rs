@@ -1,0 +1,10 @@
+//! The store on a real `PostgreSQL`, which the tests start.
+
+#![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
+
+mod contract;
+mod failures;
+mod opening;
+mod races;
+mod support;
+mod transactions;

@@ -1,0 +1,228 @@
+//! A `PostgreSQL` of its own for a test or a process, in a directory, on a socket and a free port.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A server. It ends with its owner, or with the process, however that ends.
+#[derive(Debug)]
+pub struct Server {
+    directory: TempDir,
+    programs: PathBuf,
+    port: u16,
+    /// Removes the directory and stops what runs in it once this process is gone.
+    guard: Child,
+    settings: Vec<String>,
+}
+
+/// The user that owns everything in a server.
+pub const USER: &str = "quipu";
+
+impl Server {
+    /// Starts a server that does not sync; `None`, and a line that says so, where `PostgreSQL` is
+    /// not installed.
+    pub fn start() -> Option<Self> {
+        Self::start_with(&["fsync=off", "synchronous_commit=on"])
+    }
+
+    /// Starts a server with settings, each as `name=value`.
+    pub fn start_with(settings: &[&str]) -> Option<Self> {
+        let server = Self::prepare(settings)?;
+        let data = server.data();
+        let arguments = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"];
+        let user = format!("--username={USER}");
+        done(server.command("initdb").args(arguments).arg(user).arg("-D").arg(data));
+        server.resume();
+        Some(server)
+    }
+
+    /// A standby that follows this server, started.
+    #[must_use]
+    pub fn standby(&self, settings: &[&str]) -> Self {
+        let standby = Self::prepare(settings).expect("it is installed, since this server runs");
+        let mut copy = standby.command("pg_basebackup");
+        copy.arg("-h").arg(self.directory.path()).args(["-p", &self.port.to_string()]);
+        copy.args(["-U", USER, "--checkpoint=fast", "--no-sync", "-R", "-D"]);
+        done(copy.arg(standby.data()));
+        standby.resume();
+        standby
+    }
+
+    /// The server that all tests of a process share.
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+        SHARED
+            .get_or_init(|| {
+                Self::start_with(&["fsync=off", "max_connections=400", "shared_buffers=256MB"])
+            })
+            .as_ref()
+    }
+
+    fn prepare(settings: &[&str]) -> Option<Self> {
+        let Some(programs) = programs() else {
+            crate::skip("PostgreSQL");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let guard = guard(directory.path());
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let server = Self { directory, programs, port, guard, settings };
+        if is_root() {
+            // PostgreSQL does not run as root.
+            done(Command::new("chown").arg("postgres").arg(server.directory.path()));
+        }
+        Some(server)
+    }
+
+    /// Lets it run (again).
+    pub fn resume(&self) {
+        let socket = self.directory.path().display();
+        let mut options = format!("-k {socket} -p {} -c listen_addresses=127.0.0.1", self.port);
+        for setting in &self.settings {
+            options.push_str(" -c ");
+            options.push_str(setting);
+        }
+        let log = self.directory.path().join("log");
+        let mut start = self.command("pg_ctl");
+        start.args(["start", "-w", "-s", "-o", &options, "-l"]).arg(log);
+        done(start.arg("-D").arg(self.data()));
+    }
+
+    /// Lets it crash.
+    pub fn stop(&self) {
+        let mut stop = self.command("pg_ctl");
+        done(stop.args(["stop", "-m", "immediate", "-w", "-s", "-D"]).arg(self.data()));
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        let mut promote = self.command("pg_ctl");
+        done(promote.args(["promote", "-w", "-s", "-D"]).arg(self.data()));
+    }
+
+    /// The directory that its socket is in.
+    pub fn socket(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The port that it listens on, at 127.0.0.1 and in the name of its socket.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where to find a database of it, over TCP.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Where to find a database of it, on its socket.
+    pub fn socket_url(&self, database: &str) -> String {
+        let host: String =
+            self.socket().display().to_string().replace('%', "%25").replace('/', "%2F");
+        format!("postgres://{USER}@{host}:{}/{database}", self.port)
+    }
+
+    /// Runs SQL in a database with `psql`, and answers what it prints.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let mut psql = self.command("psql");
+        psql.arg("-h").arg(self.socket()).args(["-p", &self.port.to_string(), "-U", USER]);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = psql.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{sql}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Waits until SQL answers this.
+    ///
+    /// # Panics
+    ///
+    /// If it does not within half a minute.
+    pub fn wait_for(&self, database: &str, sql: &str, answer: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.sql(database, sql) != answer {
+            assert!(Instant::now() < deadline, "{sql} never was {answer}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// One of `PostgreSQL`'s programs, as the user that may run it.
+    pub fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir("/").stdout(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The guard sees its input end, and cleans up.
+        drop(self.guard.stdin.take());
+        self.guard.wait().ok();
+    }
+}
+
+/// A shell that waits for this process to end, then stops the server and removes its directory. It
+/// does so too where the process is killed, or where the server is in a static, which nobody drops.
+fn guard(directory: &Path) -> Child {
+    const SCRIPT: &str = r#"
+        trap '' INT HUP TERM
+        cat >/dev/null
+        pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null)
+        if [ -n "$pid" ]; then
+            kill -CONT "$pid" 2>/dev/null
+            kill -QUIT "$pid" 2>/dev/null
+            for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                kill -0 "$pid" 2>/dev/null || break
+                sleep 0.1
+            done
+        fi
+        rm -rf "$0"
+    "#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", SCRIPT]).arg(directory).current_dir("/");
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    shell.spawn().unwrap()
+}
+
+fn done(command: &mut Command) {
+    let status = command.status().unwrap();
+    assert!(status.success(), "{command:?}");
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout.trim_ascii() == b"0"
+}
+
+/// Where `PostgreSQL`'s programs are: the newest of Debian's, or those that are found by name.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    found.retain(|programs| programs.join("initdb").exists());
+    found.sort();
+    found.pop().or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        let mut all = std::env::split_paths(&path);
+        all.find(|programs: &PathBuf| programs.join("initdb").exists())
+    })
+}
