@@ -1,4 +1,4 @@
-//! The native protocol: `quipu.v1` over gRPC.
+//! The native protocol: `quipu.v1` over gRPC. The services of KurrentDB's protocol are beside it.
 
 mod answering;
 mod changes;
@@ -32,12 +32,12 @@ pub(crate) fn routes(service: &Service) -> Router {
     let reporter = HealthReporter::new();
     let health = HealthService::from_health_reporter(reporter.clone());
     tokio::spawn(report_health(reporter, service.clone()));
-    Routes::new(store)
+    let routes = Routes::new(store)
         .add_service(notes)
         .add_service(reflection)
-        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
-        .prepare()
-        .into_axum_router()
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health));
+    let routes = quipu_kurrent::add_services(routes, size_max);
+    crate::kurrent::with_callers(routes.prepare().into_axum_router())
 }
 
 /// Says that everything serves until the server stops. Then those who watch are told, and their

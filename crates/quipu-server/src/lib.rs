@@ -4,6 +4,7 @@
 //! server    accepts connections, TLS, stops in order
 //! security  who asks, what they may do; hands out the only way to the store
 //! grpc      the native protocol over `quipu-wire`
+//! kurrent   the protocol of KurrentDB's clients over `quipu-kurrent`
 //! http      JSON, server-sent events, the page at /
 //! metrics   what Prometheus reads
 //! ```
@@ -14,6 +15,7 @@
 pub mod config;
 pub mod grpc;
 pub mod http;
+mod kurrent;
 pub mod line;
 pub mod metrics;
 pub mod security;

@@ -28,10 +28,12 @@ pub(crate) use audit::keep;
 pub use authority::{Authority, Change};
 pub(crate) use authority::{LoginError, NewSession, Proof};
 pub(crate) use credentials::Stamp;
-pub use credentials::{ChangeError, Credentials, CredentialsError, NumberedRule, Principal, Token};
+pub use credentials::{
+    ChangeError, Credentials, CredentialsError, NumberedRule, Principal, Profile, Token,
+};
 pub use exposure::{Authentication, Exposure, ExposureError, Listen, Transport, check_exposure};
 pub use password::{PASSWORD_SIZE_MAX, PASSWORD_SIZE_MIN, PasswordError};
-pub(crate) use permissions::operation_number;
 pub use permissions::{Action, PERMISSIONS, Permission};
+pub(crate) use permissions::{operation_number, wanted};
 pub use rules::{Effect, ParseRuleError, Role, Rule, Scope};
 pub use secret::Secret;

@@ -28,6 +28,7 @@ use crate::service::Service;
 use crate::{grpc, http, security};
 pub use gate::REQUEST_LOG;
 pub(crate) use gate::Refusal;
+pub(crate) use gate::basic;
 pub(crate) use peer::Peer;
 pub use record::ACCESS_LOG;
 pub use request_id::RequestId;

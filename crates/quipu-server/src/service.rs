@@ -8,6 +8,7 @@ use quipu_engine::Engine;
 use tokio::sync::watch;
 
 use crate::config::Limits;
+use crate::kurrent;
 use crate::metrics::{Metered, Metrics};
 use crate::security::Authority;
 use crate::slots::{Slot, Slots};
@@ -32,6 +33,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     slots: Slots,
     authority: Authority,
+    kurrent: kurrent::State,
     stopping: watch::Sender<bool>,
 }
 
@@ -81,6 +83,7 @@ impl Service {
             metrics,
             slots: Slots::default(),
             authority,
+            kurrent: kurrent::State::default(),
             stopping: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -122,6 +125,11 @@ impl Service {
     /// the number of connections, which is set when the server starts.
     pub fn set_limits(&self, limits: Limits) {
         *self.inner.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
+    /// What KurrentDB's protocol remembers of this server.
+    pub(crate) fn kurrent(&self) -> &kurrent::State {
+        &self.inner.kurrent
     }
 
     /// What is counted and timed.

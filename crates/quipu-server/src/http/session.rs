@@ -1,15 +1,13 @@
 //! Exchanging a password for a session's token.
 
+use axum::Json;
 use axum::extract::{Extension, Request};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, http::HeaderMap};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::security::{Access, LoginError, NewSession, Secret};
-use crate::server::{Peer, Refusal};
+use crate::security::{Access, NewSession};
+use crate::server::{Peer, Refusal, basic};
 
 /// Answers a token that lasts twelve hours, for a name and a password in HTTP Basic.
 ///
@@ -31,24 +29,7 @@ pub(super) async fn begin(Extension(access): Extension<Access>, request: Request
         }
         Err(error) => {
             access.service().metrics().refused.inc();
-            match error {
-                LoginError::Wrong => Refusal::WrongPassword.into_response(),
-                LoginError::TooMany { retry_after } => {
-                    Refusal::TooMany { retry_after }.into_response()
-                }
-                LoginError::Open => Refusal::Open.into_response(),
-            }
+            Refusal::from(error).into_response()
         }
     }
-}
-
-fn basic(headers: &HeaderMap) -> Option<(String, Secret)> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, rest) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), Secret::new(password)))
 }

@@ -81,6 +81,13 @@ impl Access {
         Arc::new(Guarded::new(Arc::clone(self.service.system()), self.clone()))
     }
 
+    /// The store for the names that KurrentDB's protocol writes itself: metadata, links, and streams
+    /// that begin with `$`. The rules ask for the same rights as for any other stream; the server's
+    /// own names, such as the audit's, take system rights as they do everywhere.
+    pub(crate) fn reserved(&self) -> Arc<dyn EventStore> {
+        Arc::new(Guarded::reserved(Arc::clone(self.service.system()), self.clone()))
+    }
+
     /// What handlers share.
     pub fn service(&self) -> &Service {
         &self.service

@@ -22,7 +22,7 @@ use super::password;
 use super::rules::Grants;
 use super::secret::{Secret, Shown, TokenHash};
 use failures::{Failures, Who};
-use sessions::Sessions;
+use sessions::{LoggedIn, Sessions};
 use state::State;
 
 pub(crate) use failures::Refused;
@@ -46,6 +46,8 @@ struct Inner {
     path: Option<PathBuf>,
     state: watch::Sender<Arc<State>>,
     sessions: Sessions,
+    /// The sessions of those who show their password again and again.
+    logged_in: LoggedIn,
     failures: Failures,
     hashing: Semaphore,
     logins: Semaphore,
@@ -126,6 +128,7 @@ impl Authority {
             path,
             state: watch::Sender::new(Arc::new(state)),
             sessions: Sessions::default(),
+            logged_in: LoggedIn::default(),
             failures: Failures::default(),
             hashing: Semaphore::new(HASH_COUNT_MAX),
             logins: Semaphore::new(LOGIN_COUNT_MAX),
@@ -270,6 +273,26 @@ impl Authority {
         };
         failures.forget(&Who::user(user));
         Ok(self.inner.sessions.begin(user, &hash, Timestamp::now()))
+    }
+
+    /// What a name and a password prove that come with every request: they are exchanged for a
+    /// session once, and the session counts as long as it lasts.
+    pub(crate) async fn log_in_again(
+        &self,
+        user: &str,
+        password: Secret,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<Proof>, LoginError> {
+        let shown = TokenHash::of_password(user, &password);
+        if let Some(token) = self.inner.logged_in.find(&shown)
+            && let Some(proof) = self.authenticate(token.reveal())
+        {
+            return Ok(Some(proof));
+        }
+        let session = self.log_in(user, password, peer).await?;
+        let proof = self.authenticate(session.token.reveal());
+        self.inner.logged_in.keep(shown, session.token);
+        Ok(proof)
     }
 
     /// Notes a token that was refused, and answers how long to let its sender wait.

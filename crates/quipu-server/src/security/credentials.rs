@@ -12,7 +12,8 @@ use quipu_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::password::{self, PasswordError};
-use super::rules::{Effect, Grants, ParseRuleError, Role, Rule};
+use super::permissions::Action;
+use super::rules::{Effect, Grants, ParseRuleError, Role, Rule, Scope};
 use super::secret::{API_PREFIX, NewToken, Secret, TokenHash};
 
 pub use file::CredentialsError;
@@ -62,6 +63,32 @@ pub struct Principal {
     /// Names in client certificates that stand for it: `dns:NAME`, `uri:URI` or `cn:NAME`.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// What KurrentDB's clients say about it, if one of them made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
+}
+
+/// What KurrentDB's clients say about a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "the protocol has these two")]
+pub struct Profile {
+    /// What people call them.
+    pub full_name: String,
+    /// The groups they are in. `$admins` and `$ops` are roles; the others say nothing here.
+    pub groups: Vec<String>,
+}
+
+impl Profile {
+    /// The roles of whoever is in the groups: everybody may use streams.
+    fn roles(&self) -> Vec<Role> {
+        let is_in = |group: &str| self.groups.iter().any(|own| own == group);
+        match (is_in("$admins"), is_in("$ops")) {
+            (true, _) => vec![Role::Admin],
+            (false, true) => vec![Role::Operator, Role::Writer],
+            (false, false) => vec![Role::Writer],
+        }
+    }
 }
 
 /// What is kept of a token.
@@ -237,6 +264,7 @@ impl Credentials {
             password: None,
             tokens: Vec::new(),
             certificates: Vec::new(),
+            profile: None,
         });
         Ok(())
     }
@@ -267,6 +295,55 @@ impl Credentials {
         let hash = password::hash(password)?;
         self.add_principal(name, Some(role))?;
         self.find(name)?.password = Some(Secret::new(hash));
+        Ok(())
+    }
+
+    /// Adds a user whose groups say what they may do. Streams may be used by everybody: read,
+    /// appended to, deleted, and have their metadata changed.
+    ///
+    /// # Errors
+    ///
+    /// See [`ChangeError`]; nothing was changed.
+    pub fn add_member(
+        &mut self,
+        name: &str,
+        profile: Profile,
+        password: &Secret,
+    ) -> Result<(), ChangeError> {
+        let mut next = self.clone();
+        next.add_user(name, Role::Writer, password)?;
+        next.set_profile(name, profile)?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Replaces what is said about a user, and what they may do by their groups. Rules that somebody
+    /// wrote about them stay.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoPrincipal`].
+    pub fn set_profile(&mut self, name: &str, profile: Profile) -> Result<(), ChangeError> {
+        let own = self.find(name)?;
+        own.roles = profile.roles();
+        own.profile = Some(profile);
+        for action in [Action::Delete, Action::Metadata] {
+            let rule = Rule { effect: Effect::Allow, action, scope: Scope::All };
+            match self.add_rule(name, rule) {
+                Ok(_) | Err(ChangeError::AddsNothing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses all that a principal shows, or takes it again.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoPrincipal`].
+    pub fn set_disabled(&mut self, name: &str, disabled: bool) -> Result<(), ChangeError> {
+        self.find(name)?.disabled = disabled;
         Ok(())
     }
 
@@ -393,6 +470,19 @@ impl Credentials {
 }
 
 impl Principal {
+    /// What KurrentDB's clients are told about it: its roles as groups, where none of them made it.
+    pub fn profile(&self) -> Profile {
+        let of_role = |role: &Role| match role {
+            Role::Admin => Some("$admins".to_owned()),
+            Role::Operator => Some("$ops".to_owned()),
+            Role::Auditor | Role::Writer | Role::Reader => None,
+        };
+        self.profile.clone().unwrap_or_else(|| Profile {
+            full_name: self.name.clone(),
+            groups: self.roles.iter().filter_map(of_role).collect(),
+        })
+    }
+
     /// Whether it may exchange a password for a session.
     pub fn has_password(&self) -> bool {
         self.password.is_some()

@@ -23,7 +23,12 @@ use super::rules::Region;
 pub(super) struct Guarded {
     store: Arc<dyn EventStore>,
     access: Access,
+    /// Whether the store has system rights although the caller may not: its own names are refused.
+    is_reserved: bool,
 }
+
+/// What only the server writes, whatever protocol is asked for it.
+const OWN_PREFIXES: [&str; 3] = ["$audit", "$persistent", "$projections-"];
 
 fn append_error(denied: Denied) -> AppendError {
     AppendError::Storage(StorageError::new(denied))
@@ -39,7 +44,42 @@ fn subscribe_error(denied: Denied) -> SubscribeError {
 
 impl Guarded {
     pub(super) fn new(store: Arc<dyn EventStore>, access: Access) -> Self {
-        Self { store, access }
+        Self { store, access, is_reserved: false }
+    }
+
+    /// A store with system rights, for the reserved names that callers may write.
+    pub(super) fn reserved(store: Arc<dyn EventStore>, access: Access) -> Self {
+        Self { store, access, is_reserved: true }
+    }
+
+    /// Refuses changes of what only the server writes; of other reserved streams, to all but
+    /// administrators. The metadata of a stream is as free as the stream.
+    fn check_names(&self, change: &Change) -> Result<(), Denied> {
+        if !self.is_reserved {
+            return Ok(());
+        }
+        match change {
+            Change::Append(append) => {
+                append.events.iter().try_for_each(|(stream, _)| self.check_name(stream))
+            }
+            Change::Delete { stream, .. }
+            | Change::Tombstone { stream, .. }
+            | Change::SetMetadata { stream, .. } => self.check_name(stream),
+        }
+    }
+
+    fn check_name(&self, stream: &StreamName) -> Result<(), Denied> {
+        let own = stream.as_str().strip_prefix("$$").unwrap_or(stream.as_str());
+        if !own.starts_with('$') || own.starts_with("$quipu.") {
+            return Ok(());
+        }
+        if OWN_PREFIXES.iter().any(|prefix| own.starts_with(prefix)) {
+            return Err(self.access.forbidden(format!("write \"{stream}\"")));
+        }
+        if self.access.service().authority().is_open() {
+            return Ok(());
+        }
+        self.access.may(Action::Administer)
     }
 
     fn check_change(&self, change: &Change) -> Result<(), Denied> {
@@ -59,12 +99,16 @@ impl Guarded {
 
     fn check_append(&self, append: &Append) -> Result<(), Denied> {
         let grants = self.access.standing()?.grants;
-        if !grants.allows_everything(Action::Append) {
-            for (stream, event) in &append.events {
-                grants
-                    .check(Action::Append, &Region::event(stream, event))
-                    .map_err(|what| self.access.forbidden(what))?;
+        let may_append_all = grants.allows_everything(Action::Append);
+        for (stream, event) in &append.events {
+            // Metadata that comes as an event is metadata all the same.
+            let action = if stream.is_metadata() { Action::Metadata } else { Action::Append };
+            if may_append_all && action == Action::Append {
+                continue;
             }
+            grants
+                .check(action, &Region::event(stream, event))
+                .map_err(|what| self.access.forbidden(what))?;
         }
         // An append without events asks about the log only.
         for (stream, expected) in &append.expectations {
@@ -112,6 +156,7 @@ impl EventStore for Guarded {
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<Appended, AppendError>> {
         Box::pin(async move {
+            self.check_names(&change).map_err(append_error)?;
             self.check_change(&change).map_err(append_error)?;
             self.store.change(change).await
         })

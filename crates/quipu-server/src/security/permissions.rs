@@ -151,6 +151,80 @@ pub const PERMISSIONS: &[Permission] = &[
     needs("/quipu.v1.Notes/RemoveComponent", Action::Consume),
     needs("/quipu.v1.Notes/LeaveRequest", Action::Consume),
     needs("/quipu.v1.Notes/TakeRequests", Action::Consume),
+    needs("/event_store.client.server_features.ServerFeatures/GetSupportedMethods", Action::Public),
+    needs("/event_store.client.gossip.Gossip/Read", Action::Public),
+    needs("/event_store.client.streams.Streams/Read", Action::Read),
+    needs("/event_store.client.streams.Streams/Append", Action::Append),
+    needs("/event_store.client.streams.Streams/BatchAppend", Action::Append),
+    needs("/event_store.client.streams.Streams/Delete", Action::Delete),
+    needs("/event_store.client.streams.Streams/Tombstone", Action::Delete),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/Create",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/Update",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/Delete",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/Read",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/GetInfo",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/ReplayParked",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/TruncateParked",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/List",
+        Action::Consume,
+    ),
+    needs(
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/RestartSubsystem",
+        Action::Consume,
+    ),
+    needs("/event_store.client.operations.Operations/StartScavenge", Action::Operate),
+    needs("/event_store.client.operations.Operations/StopScavenge", Action::Operate),
+    needs("/event_store.client.operations.Operations/Shutdown", Action::Operate),
+    needs("/event_store.client.operations.Operations/MergeIndexes", Action::Operate),
+    needs("/event_store.client.operations.Operations/ResignNode", Action::Operate),
+    needs("/event_store.client.operations.Operations/SetNodePriority", Action::Operate),
+    needs(
+        "/event_store.client.operations.Operations/RestartPersistentSubscriptions",
+        Action::Operate,
+    ),
+    needs("/event_store.client.monitoring.Monitoring/Stats", Action::Operate),
+    needs("/event_store.client.users.Users/Create", Action::Administer),
+    needs("/event_store.client.users.Users/Update", Action::Administer),
+    needs("/event_store.client.users.Users/Delete", Action::Administer),
+    needs("/event_store.client.users.Users/Disable", Action::Administer),
+    needs("/event_store.client.users.Users/Enable", Action::Administer),
+    needs("/event_store.client.users.Users/Details", Action::Administer),
+    needs("/event_store.client.users.Users/ChangePassword", Action::Public),
+    needs("/event_store.client.users.Users/ResetPassword", Action::Administer),
+    needs("/event_store.client.projections.Projections/Create", Action::Operate),
+    needs("/event_store.client.projections.Projections/Update", Action::Operate),
+    needs("/event_store.client.projections.Projections/Delete", Action::Operate),
+    needs("/event_store.client.projections.Projections/Disable", Action::Operate),
+    needs("/event_store.client.projections.Projections/Enable", Action::Operate),
+    needs("/event_store.client.projections.Projections/Reset", Action::Operate),
+    needs("/event_store.client.projections.Projections/RestartSubsystem", Action::Operate),
+    needs("/event_store.client.projections.Projections/Statistics", Action::Read),
+    needs("/event_store.client.projections.Projections/State", Action::Read),
+    needs("/event_store.client.projections.Projections/Result", Action::Read),
+    needs("/kurrentdb.protocol.v2.streams.StreamsService/AppendSession", Action::Append),
+    needs("/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords", Action::Append),
     needs("/grpc.health.v1.Health/Check", Action::Public),
     needs("/grpc.health.v1.Health/Watch", Action::Public),
     needs("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Action::Read),
@@ -163,4 +237,14 @@ pub(crate) fn operation_number(operation: &str) -> Option<usize> {
         operations.enumerate().map(|(number, own)| (own, number)).collect()
     });
     NUMBERS.get(operation).copied()
+}
+
+/// The action that an operation needs of a server, which may be open. The users that an open server
+/// is told of prove nothing: whoever may operate it may keep them.
+pub(crate) fn wanted(permission: Permission, is_open: bool) -> Action {
+    const USERS: &str = "/event_store.client.users.Users/";
+    match permission.action {
+        Action::Administer if is_open && permission.operation.starts_with(USERS) => Action::Operate,
+        action => action,
+    }
 }

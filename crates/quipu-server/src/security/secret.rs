@@ -1,6 +1,7 @@
 //! Secrets: texts that are never printed, and the tokens that are made of them.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -36,6 +37,22 @@ pub(crate) struct TokenHash([u8; 32]);
 impl TokenHash {
     pub(crate) fn of(text: &str) -> Self {
         Self(Sha256::digest(text.as_bytes()).into())
+    }
+
+    /// The hash of what a login shows. It is kept in memory only, as long as the login's session:
+    /// passwords can be guessed from a fast hash, so it is salted with what dies with the process.
+    pub(crate) fn of_password(user: &str, password: &Secret) -> Self {
+        static SALT: LazyLock<[u8; 32]> = LazyLock::new(|| {
+            let mut salt = [0; 32];
+            getrandom::fill(&mut salt).expect("the system has random bytes");
+            salt
+        });
+        let mut hash = Sha256::new();
+        hash.update(*SALT);
+        hash.update((user.len() as u64).to_le_bytes());
+        hash.update(user.as_bytes());
+        hash.update(password.reveal().as_bytes());
+        Self(hash.finalize().into())
     }
 
     /// Compares in a time that does not depend on where the hashes differ.

@@ -9,19 +9,25 @@ mod browser;
 mod refusal;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tracing::Instrument;
 
 use super::peer::Peer;
 use super::record::Record;
 use super::request_id::{REQUEST_ID, RequestId};
-use crate::security::{Access, Action, PERMISSIONS, Permission, Proof, operation_number};
+use crate::security::{
+    Access, Action, PERMISSIONS, Permission, Proof, Secret, operation_number, wanted,
+};
 use crate::service::Service;
 pub(crate) use refusal::Refusal;
 
@@ -62,7 +68,7 @@ async fn answer(
     next: Next,
 ) -> Response {
     let admitted = match operation {
-        Some(number) => admit(&service, PERMISSIONS[number], &request),
+        Some(number) => admit(&service, PERMISSIONS[number], Shows::of(&request, &service)).await,
         None => Err(Refusal::UnknownOperation),
     };
     let refusal = match admitted {
@@ -87,33 +93,82 @@ async fn answer(
     }
 }
 
-/// Lets a request through as somebody, or not.
-fn admit(service: &Service, needed: Permission, request: &Request) -> Result<Access, Refusal> {
-    let authority = service.authority();
-    let peer = request.extensions().get::<Peer>();
-    let shown = bearer(request);
-    let certificate = peer.and_then(|peer| peer.certificate.clone());
-    // A browser adds no token by itself; but an open server asks for none, and a certificate comes
-    // with every request of the machine that has it.
-    if shown.is_none() && (authority.is_open() || certificate.is_some()) {
-        browser::check(request, peer)?;
+/// What a request shows to prove who sends it.
+enum Shows {
+    Token(String),
+    Password { user: String, password: Secret, peer: Option<IpAddr> },
+    Certificate(Arc<[String]>),
+    Nothing,
+}
+
+impl Shows {
+    fn of(request: &Request, service: &Service) -> Result<Self, Refusal> {
+        let is_open = service.authority().is_open();
+        let peer = request.extensions().get::<Peer>();
+        let certificate = peer.and_then(|peer| peer.certificate.clone());
+        if let Some(token) = bearer(request) {
+            return Ok(Self::Token(token.to_owned()));
+        }
+        // An open server looks at no passwords: clients send what they were told once.
+        let password = basic(request.headers()).filter(|_| !is_open);
+        // A browser adds no token by itself; but an open server asks for none, a certificate comes
+        // with every request of the machine that has it, and a browser may keep a password.
+        if is_open || certificate.is_some() || password.is_some() {
+            browser::check(request, peer)?;
+        }
+        Ok(match (password, certificate) {
+            (Some((user, password)), _) => {
+                Self::Password { user, password, peer: peer.map(|peer| peer.address.ip()) }
+            }
+            (None, Some(certificate)) => Self::Certificate(certificate),
+            (None, None) => Self::Nothing,
+        })
     }
-    let proof = match (shown, certificate) {
-        (Some(token), _) => authority.authenticate(token),
-        (None, Some(certificate)) => Some(Proof::Certificate(certificate)),
-        (None, None) => Some(Proof::Nothing),
-    };
-    let proof = match proof {
+
+    async fn proof(self, service: &Service) -> Result<Option<Proof>, Refusal> {
+        let authority = service.authority();
+        Ok(match self {
+            Self::Token(token) => authority.authenticate(&token),
+            Self::Password { user, password, peer } => {
+                authority.log_in_again(&user, password, peer).await?
+            }
+            Self::Certificate(names) => Some(Proof::Certificate(names)),
+            Self::Nothing => Some(Proof::Nothing),
+        })
+    }
+}
+
+/// Lets a request through as somebody, or not.
+async fn admit(
+    service: &Service,
+    permission: Permission,
+    shows: Result<Shows, Refusal>,
+) -> Result<Access, Refusal> {
+    let authority = service.authority();
+    let action = wanted(permission, authority.is_open());
+    let proof = match shows?.proof(service).await? {
         Some(proof) => proof,
-        None if authority.is_open() || needed.action == Action::Public => Proof::Nothing,
+        None if authority.is_open() || action == Action::Public => Proof::Nothing,
         None => return Err(Refusal::WrongToken),
     };
     let access = Access::new(service.clone(), proof);
-    let own = access.may(needed.action);
-    if needed.or.iter().all(|action| access.may(*action).is_err()) {
+    let own = access.may(action);
+    if permission.or.iter().all(|action| access.may(*action).is_err()) {
         own?;
     }
     Ok(access)
+}
+
+/// The name and the password that a request shows, as HTTP Basic.
+pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, Secret)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    Some((user.to_owned(), Secret::new(password)))
 }
 
 /// The token that the request shows.

@@ -147,7 +147,12 @@ async fn serve(
     let shop = served.shop.then(|| tokio::spawn(keep_shop(served.service.clone())));
     let mut config = config;
     loop {
-        match signals.next().await {
+        let wish = tokio::select! {
+            wish = signals.next() => wish,
+            // A client may ask for it too.
+            () = served.service.stopping() => Wish::Stop,
+        };
+        match wish {
             Wish::Stop => break,
             Wish::Reload => {
                 let newer = load(&args.settings, args.config.as_deref(), context);

@@ -74,3 +74,27 @@ impl Sessions {
         table.get(id).filter(|own| own.hash.is(hash) && own.expires_at > now).cloned()
     }
 }
+
+/// The sessions of those who show their password with every request, by the hash of what they show.
+#[derive(Default)]
+pub(super) struct LoggedIn {
+    tokens: Mutex<HashMap<String, Secret>>,
+}
+
+impl LoggedIn {
+    /// The session's token, if there was a login that showed this.
+    pub(super) fn find(&self, shown: &TokenHash) -> Option<Secret> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(&shown.to_hex()).cloned()
+    }
+
+    /// Keeps a session's token. Where there are as many as there are sessions at most, the others
+    /// are forgotten: who comes again logs in again.
+    pub(super) fn keep(&self, shown: TokenHash, token: Secret) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= COUNT_MAX {
+            tokens.clear();
+        }
+        tokens.insert(shown.to_hex(), token);
+    }
+}

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::json;
 use tonic::{Code, Status};
 
-use crate::security::Denied;
+use crate::security::{Denied, LoginError};
 use crate::server::RequestId;
 
 /// Why a request is refused before its handler.
@@ -47,6 +47,16 @@ pub(crate) enum Refusal {
     /// What the caller has shown does not suffice.
     #[error(transparent)]
     Denied(#[from] Denied),
+}
+
+impl From<LoginError> for Refusal {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Wrong => Self::WrongPassword,
+            LoginError::TooMany { retry_after } => Self::TooMany { retry_after },
+            LoginError::Open => Self::Open,
+        }
+    }
 }
 
 /// A refusal's gRPC code, HTTP status, and name for programs.

@@ -68,8 +68,12 @@ async fn every_operation_is_refused_to_all_but_the_right_roles() {
             assert_eq!(answer.verdict(), expect(verdict), "{operation}: {answer:?}");
         }
         for (role, token) in &tokens {
-            let answer = world.ask_as(token, operation).await;
             let is_right = is_right(*role, permission);
+            // It would stop the server.
+            if is_right && operation.ends_with("Operations/Shutdown") {
+                continue;
+            }
+            let answer = world.ask_as(token, operation).await;
             // An auditor reads `$audit` and nothing else: the gate lets them in, and what they ask
             // for here is refused behind it.
             if *role == Role::Auditor && is_right {

@@ -1,0 +1,104 @@
+//! KurrentDB's client protocol, over the store as each caller may use it.
+
+mod operations;
+mod users;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware;
+use quipu_core::{BoxFuture, EventStore, StorageError};
+use quipu_kurrent::caller::{Caller, Denial, Operations, Users};
+
+use crate::security::{Access, Denied};
+use crate::server::Peer;
+use operations::LastScavenge;
+use users::Directory;
+
+/// What the protocol needs to remember of a server, beside its store.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    directory: Directory,
+    scavenge: LastScavenge,
+}
+
+impl State {
+    fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    fn scavenge(&self) -> &LastScavenge {
+        &self.scavenge
+    }
+}
+
+/// Lets handlers of the protocol find their caller in each request of the routes.
+pub(crate) fn with_callers(routes: Router) -> Router {
+    routes.layer(middleware::map_request(async |mut request: Request| {
+        if let Some(access) = request.extensions().get::<Access>().cloned() {
+            let local = request.extensions().get::<Peer>().map(|peer| peer.local);
+            let address = local.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 2113)));
+            let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address });
+            request.extensions_mut().insert(caller);
+        }
+        request
+    }))
+}
+
+/// Whoever makes a request, by what the gate has found out.
+struct OwnCaller {
+    access: Access,
+    address: SocketAddr,
+}
+
+impl Caller for OwnCaller {
+    fn store(&self) -> Arc<dyn EventStore> {
+        self.access.store()
+    }
+
+    fn reserved(&self) -> Arc<dyn EventStore> {
+        self.access.reserved()
+    }
+
+    fn server_store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(self.access.service().system())
+    }
+
+    fn name(&self) -> &str {
+        self.access.principal()
+    }
+
+    fn denial(&self, error: &StorageError) -> Option<Denial> {
+        error.downcast_ref::<Denied>().map(denial_of)
+    }
+
+    fn still_holds(&self) -> Result<(), Denial> {
+        self.access.still_holds().map_err(|denied| denial_of(&denied))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn users(&self) -> &dyn Users {
+        self
+    }
+
+    fn operations(&self) -> &dyn Operations {
+        self
+    }
+
+    fn stopping(&self) -> BoxFuture<'static, ()> {
+        let service = self.access.service().clone();
+        Box::pin(async move { service.stopping().await })
+    }
+}
+
+fn denial_of(denied: &Denied) -> Denial {
+    match denied {
+        Denied::Unauthenticated => Denial::Unauthenticated,
+        Denied::Forbidden { .. } => Denial::Forbidden,
+    }
+}
