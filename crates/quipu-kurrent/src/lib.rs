@@ -5,6 +5,7 @@
 //! convert   ids, names and events, both ways: the only place that knows how they look on the wire
 //! failure   every way a call fails: its code, its text, its trailers, in one table
 //! streams   reads, subscriptions, appends, deletes; what links and filters mean
+//! indexes   the streams of system projections, read from the store's indexes
 //! ...       one module for each of the other services
 //! ```
 //!
@@ -20,7 +21,9 @@ pub mod gossip;
 pub mod persistent_subscriptions;
 pub mod streams;
 
+mod indexes;
 mod operations;
+mod projections;
 mod server_features;
 mod streams_v2;
 mod users;
@@ -48,6 +51,7 @@ use proto::event_store::client::gossip::gossip_server::GossipServer;
 use proto::event_store::client::monitoring::monitoring_server::MonitoringServer;
 use proto::event_store::client::operations::operations_server::OperationsServer;
 use proto::event_store::client::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
+use proto::event_store::client::projections::projections_server::ProjectionsServer;
 use proto::event_store::client::server_features::server_features_server::ServerFeaturesServer;
 use proto::event_store::client::streams::streams_server::StreamsServer;
 use proto::event_store::client::users::users_server::UsersServer;
@@ -68,6 +72,7 @@ pub fn add_services(routes: Routes, size_max: usize) -> Routes {
         .add_service(UsersServer::new(users::Handler))
         .add_service(OperationsServer::new(operations::Handler))
         .add_service(MonitoringServer::new(operations::Handler))
+        .add_service(ProjectionsServer::new(projections::Handler))
         .add_service(StreamsServer::new(streams::Handler).max_decoding_message_size(size_max))
         .add_service(v2.max_decoding_message_size(size_max))
         .add_service(persistent.max_decoding_message_size(size_max))

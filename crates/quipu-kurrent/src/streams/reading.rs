@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::caller::Caller;
 use crate::convert::{IdForm, stream_identifier};
 use crate::failure::Failure;
+use crate::indexes::{self, Shape};
 use crate::proto::event_store::client::streams::{ReadResp, read_resp};
 use read_resp::Content;
 
@@ -33,6 +34,15 @@ pub(super) async fn begin(
     let links = if read.links { Links::Resolved } else { Links::Kept };
     let pages = match read.from {
         From::Stream { ref stream, place } => {
+            if let Some(index) = indexes::of_stream(&*caller, stream).await? {
+                let from = match place {
+                    Place::Start => Some(0),
+                    Place::At(revision) => Some(revision.get()),
+                    Place::End => None,
+                };
+                let shape = Shape { links, form: read.form, wants_places: read.wants_places };
+                return indexes::read(caller, index, from, read.direction, count, shape).await;
+            }
             of_stream(&caller, stream.clone(), place, &read, count).await?
         }
         From::All { place, filter } => {

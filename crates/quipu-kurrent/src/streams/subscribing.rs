@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::caller::Caller;
 use crate::convert::{IdForm, position, timestamp};
 use crate::failure::Failure;
+use crate::indexes::{self, Shape};
 use crate::proto::event_store::client::streams::{ReadResp, read_resp};
 use read_resp::{CaughtUp, Checkpoint, Content};
 
@@ -29,7 +30,18 @@ pub(super) async fn begin(
 ) -> Result<Answers<ReadResp>, Status> {
     let links = if read.links { Links::Resolved } else { Links::Kept };
     let (subscription, what) = match read.from {
-        From::Stream { stream, place } => of_stream(&*caller, stream, place).await?,
+        From::Stream { stream, place } => {
+            if let Some(index) = indexes::of_stream(&*caller, &stream).await? {
+                let from = match place {
+                    Place::Start => SubscribeFrom::Start,
+                    Place::At(revision) => SubscribeFrom::After(revision.get()),
+                    Place::End => SubscribeFrom::End,
+                };
+                let shape = Shape { links, form: read.form, wants_places: read.wants_places };
+                return indexes::subscribe(caller, index, from, shape).await;
+            }
+            of_stream(&*caller, stream, place).await?
+        }
         From::All { place, filter } => of_log(&*caller, place, filter).await?,
     };
     let feed = Feed {
