@@ -245,6 +245,7 @@ pub fn properties(
 
 /// The event's metadata, with its tags where they are not in it and can be put there.
 fn with_tags(event: EventRef<'_>) -> Bytes {
+    type Object<'a> = std::collections::BTreeMap<String, &'a RawValue>;
     let metadata = event.metadata();
     let tags: Vec<&str> = event.tags().filter(|tag| !tag.starts_with('$')).collect();
     if tags.is_empty() {
@@ -254,7 +255,6 @@ fn with_tags(event: EventRef<'_>) -> Bytes {
         return serde_json::json!({ TAGS: tags }).to_string().into();
     }
     // The other values stay as they are, to the byte; their order is the alphabet's.
-    type Object<'a> = std::collections::BTreeMap<String, &'a RawValue>;
     let Ok(mut object) = serde_json::from_slice::<Object<'_>>(&metadata) else { return metadata };
     if object.contains_key(TAGS) {
         return metadata;

@@ -374,13 +374,11 @@ impl Failure {
     }
 
     fn of_storage(caller: &dyn Caller, cause: &StorageError) -> Self {
-        match caller.denial(cause) {
-            Some(denial) => denial.into(),
-            None => {
-                tracing::error!(error = %cause, "the store failed");
-                Self::Storage
-            }
+        if let Some(denial) = caller.denial(cause) {
+            return denial.into();
         }
+        tracing::error!(error = %cause, "the store failed");
+        Self::Storage
     }
 }
 

@@ -140,7 +140,7 @@ pub(crate) async fn of_stream(
 
 impl Index {
     /// The entry that stands for an event, which is there no more for those whose stream hides it.
-    fn shown(&self, event: EventRef<'_>, entry: Entry, links: Links, form: IdForm) -> Shown {
+    fn shown(&self, event: EventRef<'_>, entry: &Entry, links: Links, form: IdForm) -> Shown {
         let link = self.link(event, entry.ordinal, form);
         if links == Links::Kept || matches!(self.kind, Kind::CategoryStreams(_)) {
             return Shown { event: Some(link), link: None };

@@ -51,10 +51,8 @@ impl Operations for Handler {
         let Some(found) = caller.operations().scavenge(&id) else {
             return Err(Failure::ScavengeNotFound { id }.into());
         };
-        let result = match found.is_running {
-            true => ScavengeResult::InProgress,
-            false => ScavengeResult::Stopped,
-        };
+        let result =
+            if found.is_running { ScavengeResult::InProgress } else { ScavengeResult::Stopped };
         Ok(scavenge(found, result))
     }
 

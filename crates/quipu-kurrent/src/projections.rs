@@ -39,12 +39,11 @@ macro_rules! name {
 
 async fn details(caller: &dyn Caller, projection: Projection) -> Result<Details, Failure> {
     let stopped_at = projection.standing(caller).await?.stopped_at;
-    let frontier = match stopped_at {
-        Some(position) => position,
-        None => {
-            let frontier = caller.server_store().frontier().await;
-            frontier.map_err(|error| Failure::of_read(caller, &error))?
-        }
+    let frontier = if let Some(position) = stopped_at {
+        position
+    } else {
+        let frontier = caller.server_store().frontier().await;
+        frontier.map_err(|error| Failure::of_read(caller, &error))?
     };
     let status = if stopped_at.is_some() { "Stopped" } else { "Running" };
     let name = projection.name().to_owned();
@@ -61,8 +60,8 @@ async fn details(caller: &dyn Caller, projection: Projection) -> Result<Details,
     })
 }
 
-fn empty() -> Option<Value> {
-    Some(Value { kind: Some(Kind::StructValue(Struct::default())) })
+fn empty() -> Value {
+    Value { kind: Some(Kind::StructValue(Struct::default())) }
 }
 
 #[tonic::async_trait]
@@ -145,7 +144,7 @@ impl Projections for Handler {
         request: Request<wire::StateReq>,
     ) -> Result<Response<wire::StateResp>, Status> {
         find(&name!(request))?;
-        Ok(Response::new(wire::StateResp { state: empty() }))
+        Ok(Response::new(wire::StateResp { state: Some(empty()) }))
     }
 
     /// System projections have no result.
@@ -154,7 +153,7 @@ impl Projections for Handler {
         request: Request<wire::ResultReq>,
     ) -> Result<Response<wire::ResultResp>, Status> {
         find(&name!(request))?;
-        Ok(Response::new(wire::ResultResp { result: empty() }))
+        Ok(Response::new(wire::ResultResp { result: Some(empty()) }))
     }
 
     /// There is nothing to restart: indexes are there with the store.

@@ -55,6 +55,7 @@ pub(crate) fn routes() -> Router {
         .route("/openapi.json", get(async || openapi::respond(description)))
         .route("/docs", get(openapi::page))
         .route("/session", post(session::begin))
+        .merge(crate::kurrent::routes())
 }
 
 fn documented() -> OpenApiRouter {

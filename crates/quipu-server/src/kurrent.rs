@@ -1,5 +1,6 @@
 //! KurrentDB's client protocol, over the store as each caller may use it.
 
+mod http;
 mod operations;
 mod users;
 
@@ -14,6 +15,7 @@ use quipu_kurrent::caller::{Caller, Denial, Operations, Users};
 
 use crate::security::{Access, Denied};
 use crate::server::Peer;
+pub(crate) use http::routes;
 use operations::LastScavenge;
 use users::Directory;
 
@@ -38,13 +40,17 @@ impl State {
 pub(crate) fn with_callers(routes: Router) -> Router {
     routes.layer(middleware::map_request(async |mut request: Request| {
         if let Some(access) = request.extensions().get::<Access>().cloned() {
-            let local = request.extensions().get::<Peer>().map(|peer| peer.local);
-            let address = local.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 2113)));
+            let address = address_of(request.extensions().get());
             let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address });
             request.extensions_mut().insert(caller);
         }
         request
     }))
+}
+
+/// The address that a connection came in at.
+fn address_of(peer: Option<&Peer>) -> SocketAddr {
+    peer.map_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 2113)), |peer| peer.local)
 }
 
 /// Whoever makes a request, by what the gate has found out.

@@ -93,7 +93,7 @@ impl Entries {
             let shown = page.entries.iter().filter_map(|(ordinal, at)| {
                 let event = page.batch.get(*at)?;
                 let entry = Entry { ordinal: *ordinal, is_hidden: hiding.hides(event) };
-                let shown = self.index.shown(event, entry, links, form);
+                let shown = self.index.shown(event, &entry, links, form);
                 Some(Content::Event(shown.at(event.position().get())))
             });
             let shown: Vec<Content> = shown.collect();

@@ -78,12 +78,11 @@ impl Projection {
             return Ok(());
         }
         let store = caller.server_store();
-        let stopped_at = match is_enabled {
-            true => None,
-            false => {
-                let frontier = store.frontier().await;
-                Some(frontier.map_err(|error| Failure::of_read(caller, &error))?.get())
-            }
+        let stopped_at = if is_enabled {
+            None
+        } else {
+            let frontier = store.frontier().await;
+            Some(frontier.map_err(|error| Failure::of_read(caller, &error))?.get())
         };
         let data = json!({ "enabled": is_enabled, "stoppedAt": stopped_at }).to_string();
         let event = NewEvent::new(updated, quipu_core::ContentType::json(), data.into());

@@ -39,6 +39,9 @@ pub(super) enum Failure {
     Common(Common),
 }
 
+/// How a failure looks: its code, its reason, its text and the detail that comes last.
+type Look = (Code, &'static str, String, Option<Any>);
+
 /// A check that does not hold.
 #[derive(Clone, Debug)]
 pub(super) struct Violated {
@@ -132,9 +135,8 @@ impl Failure {
         }
     }
 
-    /// The table: code, reason, text and the detail that comes last.
-    fn look(&self) -> Option<(Code, &'static str, String, Option<Any>)> {
-        let small = |size: usize| i32::try_from(size).unwrap_or(i32::MAX);
+    /// The table.
+    fn look(&self) -> Option<Look> {
         Some(match self {
             Self::BadRequest { field, reason } => {
                 let violation = rpc::bad_request::FieldViolation {
@@ -156,26 +158,7 @@ impl Failure {
                 let reason = "STREAM_ALREADY_IN_APPEND_SESSION";
                 (Code::Aborted, reason, text, Some(pack(&details)))
             }
-            Self::RecordTooLarge { stream, id, size, size_max } => {
-                let text = format!(
-                    "record {id} of the stream '{stream}' has {size} bytes, at most {size_max} are \
-                     allowed"
-                );
-                let details = wire::AppendRecordSizeExceededErrorDetails {
-                    stream: stream.clone(),
-                    record_id: id.clone(),
-                    size: small(*size),
-                    max_size: small(*size_max),
-                };
-                let reason = "APPEND_RECORD_SIZE_EXCEEDED";
-                (Code::InvalidArgument, reason, text, Some(pack(&details)))
-            }
-            Self::AppendTooLarge { size, size_max } => {
-                let text = format!("the append has {size} bytes, at most {size_max} are allowed");
-                let (size, max_size) = (small(*size), small(*size_max));
-                let details = wire::AppendTransactionSizeExceededErrorDetails { size, max_size };
-                (Code::Aborted, "APPEND_TRANSACTION_SIZE_EXCEEDED", text, Some(pack(&details)))
-            }
+            Self::RecordTooLarge { .. } | Self::AppendTooLarge { .. } => self.look_of_size()?,
             Self::RevisionConflict { stream, expected, actual } => {
                 let text = format!(
                     "the stream '{stream}' is at revision {actual}, expected was {expected}"
@@ -211,6 +194,33 @@ impl Failure {
                 (Code::PermissionDenied, "ACCESS_DENIED", text, Some(pack(&details)))
             }
             Self::Common(_) => return None,
+        })
+    }
+
+    fn look_of_size(&self) -> Option<Look> {
+        let small = |size: usize| i32::try_from(size).unwrap_or(i32::MAX);
+        Some(match self {
+            Self::RecordTooLarge { stream, id, size, size_max } => {
+                let text = format!(
+                    "record {id} of the stream '{stream}' has {size} bytes, at most {size_max} are \
+                     allowed"
+                );
+                let details = wire::AppendRecordSizeExceededErrorDetails {
+                    stream: stream.clone(),
+                    record_id: id.clone(),
+                    size: small(*size),
+                    max_size: small(*size_max),
+                };
+                let reason = "APPEND_RECORD_SIZE_EXCEEDED";
+                (Code::InvalidArgument, reason, text, Some(pack(&details)))
+            }
+            Self::AppendTooLarge { size, size_max } => {
+                let text = format!("the append has {size} bytes, at most {size_max} are allowed");
+                let (size, max_size) = (small(*size), small(*size_max));
+                let details = wire::AppendTransactionSizeExceededErrorDetails { size, max_size };
+                (Code::Aborted, "APPEND_TRANSACTION_SIZE_EXCEEDED", text, Some(pack(&details)))
+            }
+            _ => return None,
         })
     }
 

@@ -68,13 +68,13 @@ pub(super) fn expected(number: Option<i64>) -> Result<ExpectedRevision, Failure>
         None | Some(-2) => Ok(ExpectedRevision::Any),
         Some(-1) => Ok(ExpectedRevision::NoStream),
         Some(-4) => Ok(ExpectedRevision::StreamExists),
-        Some(number) => match u64::try_from(number) {
-            Ok(revision) => Ok(ExpectedRevision::Exactly(Revision::new(revision))),
-            Err(_) => {
+        Some(number) => {
+            let revision = u64::try_from(number).map_err(|_| {
                 let reason = format!("{number} is no revision: it is 0 or more, -1, -2 or -4");
-                Err(Failure::bad("expected_revision", &reason))
-            }
-        },
+                Failure::bad("expected_revision", &reason)
+            })?;
+            Ok(ExpectedRevision::Exactly(Revision::new(revision)))
+        }
     }
 }
 

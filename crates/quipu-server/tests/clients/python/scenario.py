@@ -7,10 +7,9 @@ import uuid
 
 from kurrentdbclient import CaughtUp, Checkpoint, KurrentDBClient, NewEvent, NewEvents, StreamState
 from kurrentdbclient.exceptions import (
-    AccessDeniedError,
-    GrpcError,
     NotFoundError,
     StreamIsDeletedError,
+    UnauthenticatedError,
     WrongCurrentVersionError,
 )
 
@@ -215,6 +214,39 @@ def plain(url):
     client.close()
 
 
+def eventsourcing(url):
+    """The basic scenario of the library eventsourcing, which keeps its events by this client."""
+    from eventsourcing.application import Application
+    from eventsourcing.domain import Aggregate, event
+    from eventsourcing.persistence import IntegrityError
+
+    class Dog(Aggregate):
+        INITIAL_VERSION = 0  # as the library asks for: revisions begin there
+
+        @event("Registered")
+        def __init__(self, name):
+            self.name = name
+            self.tricks = []
+
+        @event("TrickAdded")
+        def add_trick(self, trick):
+            self.tricks.append(trick)
+
+    class School(Application):
+        env = {"PERSISTENCE_MODULE": "eventsourcing_kurrentdb", "KURRENTDB_URI": url}
+
+    school, dog = School(), Dog("Fido")
+    dog.add_trick("roll over")
+    school.save(dog)
+    early, late = (school.repository.get(dog.id) for _ in range(2))
+    assert early.tricks == ["roll over"]
+    early.add_trick("sit")
+    school.save(early)
+    late.add_trick("stay")
+    refuses(IntegrityError, lambda: school.save(late))
+    assert len(school.notification_log.select(start=1, limit=10)) == 3
+
+
 def secure(url):
     """With TLS and a password in the URL."""
     client = KurrentDBClient(url)
@@ -223,10 +255,11 @@ def secure(url):
     assert len(client.get_stream(stream)) == 2
     client.set_stream_metadata(stream, metadata={"$maxCount": 1})
     wrong = client.construct_call_credentials("ada", "another password altogether")
-    refuses((AccessDeniedError, GrpcError), lambda: client.get_stream(stream, credentials=wrong))
+    refuses(UnauthenticatedError, lambda: client.get_stream(stream, credentials=wrong))
     client.close()
 
 
 if __name__ == "__main__":
-    {"plain": plain, "secure": secure}[sys.argv[2]](sys.argv[1])
+    parts = {"plain": plain, "secure": secure, "eventsourcing": eventsourcing}
+    parts[sys.argv[2]](sys.argv[1])
     print("done", flush=True)
