@@ -1,4 +1,4 @@
-//! `bench engine` and `bench framework`: run the comparisons in `bench/`, workspaces of their own.
+//! `bench engine`, `bench framework` and `bench postgres`: run the comparisons in `bench/`, workspaces of their own.
 
 use std::process::Command;
 

@@ -13,7 +13,7 @@ use quipu_core::{
     StreamName, Tag,
 };
 
-use quipu_server::config::Settings;
+use quipu_server::config::{DatabaseUrl, Settings};
 use quipu_server::text::{event_id, expected_revision};
 
 use crate::time;
@@ -41,10 +41,15 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
-/// A server to ask, instead of a directory.
+/// A database or a server to work on, instead of a directory.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Server")]
+#[command(next_help_heading = "Elsewhere")]
 pub(crate) struct RemoteArgs {
+    /// Work on the store in this PostgreSQL database: postgres://USER:PASSWORD@HOST:PORT/DATABASE.
+    /// The environment keeps the password from who lists processes.
+    #[arg(long, global = true, value_name = "URL", env = "QUIPU_POSTGRES", value_parser = database_url)]
+    #[arg(hide_env_values = true, conflicts_with = "url")]
+    pub(crate) postgres: Option<DatabaseUrl>,
     /// Work on the store of the server at this URL.
     #[arg(long, global = true, value_name = "URL", env = "QUIPU_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
@@ -82,6 +87,27 @@ impl Verb {
                 | Self::Stream(_)
                 | Self::Completions(_)
         )
+    }
+
+    /// Whether the verb works on a store in a database, or needs no store.
+    pub(crate) fn works_on_databases(&self) -> bool {
+        self.works_on_servers()
+            || matches!(
+                self,
+                Self::Scavenge(_)
+                    | Self::Migrate(_)
+                    | Self::Serve(_)
+                    | Self::Config(_)
+                    | Self::Token(_)
+                    | Self::User(_)
+                    | Self::Rule(_)
+                    | Self::Cert(_)
+            )
+    }
+
+    /// Whether the verb takes its stores as arguments, and needs no other.
+    pub(crate) fn names_its_stores(&self) -> bool {
+        matches!(self, Self::Copy(_))
     }
 }
 
@@ -127,6 +153,8 @@ pub(crate) enum Verb {
     Stream(StreamArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
+    Copy(CopyArgs),
+    Migrate(MigrateArgs),
     Serve(ServeArgs),
     Config(ConfigArgs),
     Bench(BenchArgs),
@@ -622,6 +650,50 @@ impl QueryArgs {
     }
 }
 
+/// Copies a log into another store: from and to directories, databases and servers.
+///
+/// Ids, tags, data, metadata and times come along, and so do checkpoints, translated to the places that
+/// the events have in the copy. It can be stopped at any time, and goes on where it was; nothing is
+/// copied twice. At the end both logs are read again and compared. Events that were scavenged are
+/// gone, and the revisions behind them then differ, which is counted.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu copy ./quipu-data postgres://shop@db/shop
+  quipu copy postgres://shop@db/shop ./copy
+  quipu copy ./quipu-data https://db.example.com --map places.jsonl
+
+Exit codes: 0 copied and the same, 1 the copy differs, 2 failure.")]
+pub(crate) struct CopyArgs {
+    /// The log to copy: a directory, postgres://... or https://...
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// Where to copy it to. Made if it is missing, but for a server's.
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+    /// Write which positions became which: a line for each run of them that follow each other.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// Leave out comparing the logs at the end.
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+}
+
+/// Makes the store in a database, or brings it up to what this version needs.
+///
+/// All of it happens in one transaction. `quipu serve` makes a store where there is none; it never
+/// changes one that is there.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu --postgres postgres://shop@db/shop migrate
+  QUIPU_POSTGRES=postgres://shop@db/shop quipu migrate --dry-run")]
+pub(crate) struct MigrateArgs {
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Serves the log to other processes until it is stopped.
 ///
 /// One port has gRPC, HTTP/JSON, server-sent events, metrics at /metrics, health at /health/live and
@@ -635,6 +707,7 @@ Examples:
   quipu serve
   quipu --data ./orders serve --listen 127.0.0.1:0 --print-address
   quipu serve --sample
+  QUIPU_POSTGRES=postgres://shop@db/shop quipu serve
   curl http://127.0.0.1:2113/health/ready
 
 The configuration file is TOML; its keys are the long flags with underscores, and data:
@@ -672,7 +745,7 @@ pub(crate) enum ConfigVerb {
     Show(ConfigShowArgs),
 }
 
-/// Prints every setting, its value, and where it comes from. None of them is a secret.
+/// Prints every setting, its value, and where it comes from. Passwords are left out.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -734,4 +807,10 @@ mod tests {
 
         Cli::command().debug_assert();
     }
+}
+
+fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    let url = DatabaseUrl::new(text);
+    url.options().map_err(|error| error.to_string())?;
+    Ok(url)
 }

@@ -1,7 +1,7 @@
 //! What the server is told: by flags, by the environment, by a file, in this order of precedence.
 //!
-//! No setting holds a secret: certificates, keys and credentials are named by their files, so what
-//! `quipu config show` prints can be shown to anyone.
+//! What `quipu config show` prints can be shown to anyone: certificates, keys and credentials are named
+//! by their files, and of a database's address the password is left out.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use quipu_postgres::{ParseUrlError, PostgresOptions};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -84,6 +85,9 @@ pub struct Settings {
     /// The directory that holds the log. On the command line it is the flag of all verbs.
     #[arg(skip)]
     pub data: Option<PathBuf>,
+    /// The database that holds the log instead. On the command line it is a flag of many verbs.
+    #[arg(skip)]
+    pub postgres: Option<DatabaseUrl>,
     /// The address to listen on; port 0 lets the system choose one. [default: 127.0.0.1:2113]
     #[arg(long, value_name = "ADDRESS", env = "QUIPU_LISTEN", hide_env_values = true)]
     pub listen: Option<SocketAddr>,
@@ -155,6 +159,43 @@ pub struct Settings {
     pub drain_seconds: Option<u64>,
 }
 
+/// The address of a database, as it was given: it may hold a password, and is not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The address that was given.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// How to reach the store at the address.
+    ///
+    /// # Errors
+    ///
+    /// It is not the address of a database.
+    pub fn options(&self) -> Result<PostgresOptions, ParseUrlError> {
+        self.0.parse()
+    }
+}
+
+impl std::fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.options() {
+            Ok(options) => options.fmt(f),
+            // Whatever it is, a password may be in it.
+            Err(_) => f.write_str("(not an address)"),
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 /// Where a setting's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth")]
@@ -214,11 +255,18 @@ pub enum ConfigError {
 }
 
 /// What the server does: every setting has a value, and is known to come from somewhere.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Config {
     settings: Settings,
     command: Table,
     file: Table,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The tables may hold a password.
+        f.debug_struct("Config").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -328,6 +376,7 @@ impl Config {
         let own = &self.settings;
         let effective = Settings {
             listen: Some(self.listen()),
+            postgres: own.postgres.as_ref().map(|url| DatabaseUrl::new(url.to_string())),
             log_format: Some(own.log_format.unwrap_or_default()),
             log_level: Some(own.log_level.unwrap_or_default()),
             access_log: Some(own.access_log.unwrap_or_default()),
@@ -409,6 +458,19 @@ mod tests {
         let error = Config::load(&command, None).unwrap_err();
 
         assert!(error.to_string().starts_with("page_size_max is 3"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_not_listed() {
+        let file = file("postgres = \"postgres://ada:secret@db/shop\"\n");
+
+        let config = Config::load(&Settings::default(), Some(file.path())).unwrap();
+
+        let listed = config.list();
+        let postgres = listed.iter().find(|(name, ..)| name == "postgres").unwrap();
+        assert_eq!(postgres.1, "postgres://ada@db:5432/shop");
+        assert!(!format!("{config:?}").contains("secret"));
+        assert!(config.settings().postgres.as_ref().unwrap().options().is_ok());
     }
 
     #[test]

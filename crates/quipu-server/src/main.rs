@@ -47,14 +47,26 @@ fn main() -> ExitCode {
 }
 
 fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
-    let Some(url) = context.target.remote.url.clone() else { return run_here(verb, context) };
-    if !verb.works_on_servers() {
+    let remote = &context.target.remote;
+    let elsewhere = match (&remote.url, &remote.postgres) {
+        (Some(url), _) if !verb.works_on_servers() => Some((url.clone(), "--url and QUIPU_URL")),
+        (None, Some(database)) if !verb.works_on_databases() => {
+            Some((database.to_string(), "--postgres and QUIPU_POSTGRES"))
+        }
+        (None, None) if !verb.names_its_stores() => return run_here(verb, context),
+        _ => None,
+    };
+    if let Some((place, options)) = elsewhere.filter(|_| !verb.names_its_stores()) {
         return Err(Hinted {
-            message: format!("this verb works on a directory, not on {url}"),
-            hint: "leave --url and QUIPU_URL out, and run it where the directory is".to_owned(),
+            message: format!("this verb works on a directory, not on {place}"),
+            hint: format!("leave {options} out, and run it where the directory is"),
             source: None,
         }
         .into());
+    }
+    if matches!(verb, Verb::Serve(_)) {
+        // It brings threads of its own.
+        return run_here(verb, context);
     }
     // What a client does behind the verb's back, such as keeping its connection, runs here.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,6 +96,8 @@ fn run_here(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         Verb::Stream(args) => verbs::stream::run(args, context),
         Verb::Backup(args) => verbs::backup::run(args, context),
         Verb::Restore(args) => verbs::restore::run(args, context),
+        Verb::Copy(args) => verbs::copy::run(args, context),
+        Verb::Migrate(args) => verbs::migrate::run(args, context),
         Verb::Serve(args) => verbs::serve::run(args, context),
         Verb::Config(args) => verbs::config::run(args, context),
         Verb::Bench(args) => verbs::bench::run(args, context),

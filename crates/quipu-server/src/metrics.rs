@@ -3,6 +3,7 @@
 
 mod engine;
 mod metered;
+mod postgres;
 mod process;
 mod requests;
 
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use quipu_engine::Engine;
+use quipu_postgres::PostgresStore;
 
 pub(crate) use metered::Metered;
 pub(crate) use requests::Ending;
@@ -108,6 +110,13 @@ impl Metrics {
         if let Some(engine) = engine {
             own.registry.register_collector(Box::new(engine::OfEngine(engine.clone())));
         }
+        own
+    }
+
+    /// Metrics of a store in a database, with those that it counts by itself.
+    pub(crate) fn of_postgres(store: &PostgresStore) -> Self {
+        let mut own = Self::new(None);
+        own.registry.register_collector(Box::new(postgres::OfPostgres(store.clone())));
         own
     }
 

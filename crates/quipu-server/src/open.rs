@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use futures_lite::future::block_on;
 use quipu_core::{EventStore, Rights, StorageError};
 use quipu_engine::{Engine, OpenError, OpenOptions, Recovery};
+use quipu_postgres::{PostgresOptions, PostgresStore};
+use quipu_server::config::DatabaseUrl;
 use quipu_wire::{Client, ClientIdentity, ClientOptions};
 
 use crate::cli::RemoteArgs;
@@ -19,6 +21,8 @@ use crate::output::note;
 pub(crate) enum Store {
     /// A directory's.
     Here(Engine),
+    /// A database's.
+    Base(PostgresStore),
     /// A server's.
     There(Client),
 }
@@ -28,12 +32,16 @@ impl Store {
     pub(crate) fn close(self) -> Result<(), StorageError> {
         match self {
             Self::Here(engine) => engine.close(),
+            Self::Base(store) => {
+                block_on(store.close());
+                Ok(())
+            }
             Self::There(_) => Ok(()),
         }
     }
 
     /// Whether appends that are begun in an order are made in it, although none waits for the one
-    /// before. Requests to a server may overtake each other.
+    /// before. Requests to a server, and statements to a database, may overtake each other.
     pub(crate) fn keeps_order(&self) -> bool {
         matches!(self, Self::Here(_))
     }
@@ -45,6 +53,7 @@ impl Deref for Store {
     fn deref(&self) -> &Self::Target {
         match self {
             Self::Here(engine) => engine,
+            Self::Base(store) => store,
             Self::There(client) => client,
         }
     }
@@ -60,23 +69,48 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// What a text names: a database, a server or a directory. How to show oneself to a server is as
+    /// for this target.
+    pub(crate) fn named(&self, text: &str) -> anyhow::Result<Self> {
+        let mut remote = RemoteArgs { url: None, postgres: None, ..self.remote.clone() };
+        let mut data = self.data.clone();
+        if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            let database = DatabaseUrl::new(text);
+            database.options()?;
+            remote.postgres = Some(database);
+        } else if text.starts_with("http://") || text.starts_with("https://") {
+            remote.url = Some(text.to_owned());
+        } else {
+            data = PathBuf::from(text);
+        }
+        Ok(Self { data, remote })
+    }
+
     /// The store, to read from it.
     pub(crate) fn for_reading(&self) -> anyhow::Result<Store> {
-        self.open(for_reading)
+        self.open(for_reading, |options| options)
     }
 
     /// The store, to change it; it must exist.
     pub(crate) fn for_writing(&self) -> anyhow::Result<Store> {
-        self.open(for_writing)
+        self.open(for_writing, |options| options)
     }
 
     /// As [`for_writing`](Self::for_writing), and makes the store where it is missing. A server
     /// decides by itself what its caller may write.
     pub(crate) fn for_writing_or_new(&self, rights: Rights) -> anyhow::Result<Store> {
-        self.open(|data| for_writing_or_new(data, rights))
+        let base = |options: PostgresOptions| options.create(true).rights(rights);
+        self.open(|data| for_writing_or_new(data, rights), base)
     }
 
-    fn open(&self, here: impl FnOnce(&Path) -> Result<Engine, OpenError>) -> anyhow::Result<Store> {
+    fn open(
+        &self,
+        here: impl FnOnce(&Path) -> Result<Engine, OpenError>,
+        base: impl FnOnce(PostgresOptions) -> PostgresOptions,
+    ) -> anyhow::Result<Store> {
+        if let Some(database) = &self.remote.postgres {
+            return Ok(Store::Base(block_on(base(database.options()?).open())?));
+        }
         let Some(url) = &self.remote.url else { return Ok(Store::Here(here(&self.data)?)) };
         let client = block_on(Client::connect(url, options(&self.remote)?));
         Ok(Store::There(client.with_context(|| format!("could not connect to {url}"))?))

@@ -72,6 +72,8 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         hint_on_open(open)
     } else if let Some(VerifyError::Open(open)) = error.downcast_ref() {
         hint_on_open(open)
+    } else if let Some(open) = error.downcast_ref::<quipu_postgres::OpenError>() {
+        hint_on_database(open)
     } else if let Some(append) = error.downcast_ref::<AppendError>() {
         hint_on_append(append)
     } else if let Some(ScavengeError::DiskFull) = error.downcast_ref() {
@@ -119,6 +121,25 @@ fn hint_on_open(error: &OpenError) -> Option<&'static str> {
             Some("end the other process first; verbs that only read work beside it")
         }
         OpenError::NewerFormat { .. } => Some("use the version that wrote it, or a later one"),
+        _ => None,
+    }
+}
+
+fn hint_on_database(error: &quipu_postgres::OpenError) -> Option<&'static str> {
+    use quipu_postgres::OpenError;
+    match error {
+        OpenError::Missing { .. } | OpenError::Older { .. } => {
+            Some("`quipu migrate` makes it what this version needs")
+        }
+        OpenError::OtherProgram { .. } => {
+            Some("name another schema: postgres://HOST/DATABASE?schema=NAME")
+        }
+        OpenError::Newer { .. } => Some("use the version that changed it, or a later one"),
+        OpenError::Connect { .. } => {
+            Some("check host, port, user, password and database, and that it accepts connections")
+        }
+        OpenError::Standby { .. } => Some("name the primary, or all of them behind one address"),
+        OpenError::Database(_) => Some("docs/operations.md lists the rights that a store needs"),
         _ => None,
     }
 }

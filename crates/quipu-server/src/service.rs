@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use quipu_core::{EventStore, Rights};
 use quipu_engine::Engine;
+use quipu_postgres::PostgresStore;
 use tokio::sync::watch;
 
 use crate::config::Limits;
@@ -67,6 +68,14 @@ impl Service {
         Self::with(store, system, Some(engine.clone()), limits, authority)
     }
 
+    /// A service over a store in a database, where `authority` decides who may do what.
+    pub fn of_postgres(store: &PostgresStore, limits: Limits, authority: Authority) -> Self {
+        let metrics = Metrics::of_postgres(store);
+        let application = Arc::new(store.with_rights(Rights::Application));
+        let system = Arc::new(store.with_rights(Rights::System));
+        Self::with_metrics(application, system, None, limits, authority, metrics)
+    }
+
     fn with(
         store: Arc<dyn EventStore>,
         system: Arc<dyn EventStore>,
@@ -74,7 +83,19 @@ impl Service {
         limits: Limits,
         authority: Authority,
     ) -> Self {
-        let metrics = Arc::new(Metrics::new(engine.as_ref()));
+        let metrics = Metrics::new(engine.as_ref());
+        Self::with_metrics(store, system, engine, limits, authority, metrics)
+    }
+
+    fn with_metrics(
+        store: Arc<dyn EventStore>,
+        system: Arc<dyn EventStore>,
+        engine: Option<Engine>,
+        limits: Limits,
+        authority: Authority,
+        metrics: Metrics,
+    ) -> Self {
+        let metrics = Arc::new(metrics);
         let inner = Inner {
             store: Arc::new(Metered::new(store, &metrics)),
             system: Arc::new(Metered::new(system, &metrics)),

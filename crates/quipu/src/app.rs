@@ -122,6 +122,25 @@ impl Quipu {
         Ok(Self::over(Arc::new(engine)))
     }
 
+    /// Opens the store in a `PostgreSQL` database; makes it where there is none. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`](quipu_postgres::OpenError).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let app = quipu::Quipu::on_postgres("postgres://shop@db/shop".parse()?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "postgres-store")]
+    pub async fn on_postgres(
+        options: quipu_postgres::PostgresOptions,
+    ) -> Result<Self, quipu_postgres::OpenError> {
+        Ok(Self::over(Arc::new(options.create(true).open().await?)))
+    }
+
     /// A store in memory: for tests. Nothing outlives it.
     pub fn in_memory() -> Self {
         Self::over(Arc::new(MemoryStore::new()))

@@ -157,6 +157,8 @@ pub use quipu_core::{
 };
 pub use quipu_derive::{Aggregate, DecisionModel, Event, EventSet, TagValue};
 pub use quipu_groups::{Backoff, GiveUp, KeepError, OnError, Phase, RunError, RunnerStatus};
+#[cfg(feature = "postgres-store")]
+pub use quipu_postgres as postgres;
 
 pub use app::{Clock, Quipu};
 pub use codec::{Codec, CodecError, Json};

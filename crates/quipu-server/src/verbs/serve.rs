@@ -3,12 +3,14 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_lite::future::block_on;
 use quipu_core::{EventStore, MemoryStore, Rights};
 use quipu_engine::{Engine, Recovery};
-use quipu_server::config::{Config, LogFormat, LogLevel, Settings};
+use quipu_postgres::PostgresStore;
+use quipu_server::config::{Config, DatabaseUrl, LogFormat, LogLevel, Settings};
 use quipu_server::security::{
     Authentication, Authority, Credentials, Exposure, Listen, Transport, check_exposure,
 };
@@ -29,7 +31,6 @@ use crate::output::{Fact, Value, fact};
 pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let config = load(&args.settings, args.config.as_deref(), context)?;
     start_log(&config);
-    let served = Served::open(args, &config, context)?;
     // Reads run where they are asked for, and may wait for the disk: the more threads, the less
     // one of them keeps others waiting.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -39,7 +40,12 @@ pub(crate) fn run(args: &ServeArgs, context: &mut Context) -> anyhow::Result<Ans
         .enable_all()
         .build()
         .context("could not start the server's threads")?;
+    let served = {
+        let _entered = runtime.enter();
+        Served::open(args, &config, context)?
+    };
     let answer = runtime.block_on(serve(args, config, &served, context));
+    runtime.block_on(served.close_base());
     // Whatever still runs belongs to connections that were cut off.
     runtime.shutdown_background();
     served.close()?;
@@ -53,13 +59,15 @@ pub(crate) fn load(
     context: &Context,
 ) -> anyhow::Result<Config> {
     let data = context.given_data.clone();
-    Ok(Config::load(&Settings { data, ..settings.clone() }, file)?)
+    let postgres = context.target.remote.postgres.clone();
+    Ok(Config::load(&Settings { data, postgres, ..settings.clone() }, file)?)
 }
 
 /// The store, and what is to be done with it at the end.
 struct Served {
     service: Service,
     engine: Option<Engine>,
+    base: Option<PostgresStore>,
     shop: bool,
     facts: Vec<Fact>,
     /// Removed when the server has ended.
@@ -69,6 +77,12 @@ struct Served {
 impl Served {
     fn open(args: &ServeArgs, config: &Config, context: &Context) -> anyhow::Result<Self> {
         let auth = config.settings().auth.as_deref();
+        if let Some(database) = &config.settings().postgres {
+            if args.memory || args.sample {
+                bail!("{database} is to be served, and --memory or --sample is given too");
+            }
+            return Self::open_base(database, config, context);
+        }
         if args.memory {
             let store = MemoryStore::new();
             let system = Arc::new(store.system());
@@ -76,7 +90,8 @@ impl Served {
             let limits = config.limits();
             let service = Service::secured(Arc::new(store), system, limits, authority);
             let facts = vec![fact("log", Value::Text("in memory, gone at the end".to_owned()))];
-            return Ok(Self { service, engine: None, shop: args.sample, facts, _scratch: None });
+            let shop = args.sample;
+            return Ok(Self { service, engine: None, base: None, shop, facts, _scratch: None });
         }
         let scratch = if args.sample { Some(tempfile::tempdir()?) } else { None };
         let data = config.settings().data.as_deref().unwrap_or(&context.target.data);
@@ -89,7 +104,51 @@ impl Served {
             (None, true) => Authority::open(),
         };
         let service = Service::of_engine(&engine, config.limits(), authority);
-        Ok(Self { service, engine: Some(engine), shop: args.sample, facts, _scratch: scratch })
+        let shop = args.sample;
+        Ok(Self { service, engine: Some(engine), base: None, shop, facts, _scratch: scratch })
+    }
+
+    /// The store in a database. One that is starting, or cannot be reached, is waited for.
+    fn open_base(
+        database: &DatabaseUrl,
+        config: &Config,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let options = database.options()?.create(true);
+        let mut pause = Duration::from_millis(500);
+        let base = loop {
+            match block_on(options.clone().open()) {
+                Ok(base) => break base,
+                Err(error) if error.is_transient() => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%database, cause, retry = ?pause, "waiting for the database");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(10));
+        };
+        let data = config.settings().data.as_deref().unwrap_or(&context.target.data);
+        let authority = match config.settings().auth.as_deref() {
+            Some(path) => Authority::load(path)?,
+            None => Authority::load(&Credentials::default_path(data))?,
+        };
+        let identity = base.identity();
+        let facts = vec![
+            fact("database", Value::Text(options.to_string())),
+            fact("log", Value::Text(identity.name)),
+            fact("incarnation", Value::Place(identity.incarnation.get())),
+            fact("last", Value::Place(block_on(base.frontier())?.get())),
+        ];
+        let service = Service::of_postgres(&base, config.limits(), authority);
+        let (engine, base) = (None, Some(base));
+        Ok(Self { service, engine, base, shop: false, facts, _scratch: None })
+    }
+
+    async fn close_base(&self) {
+        if let Some(base) = &self.base {
+            base.close().await;
+        }
     }
 
     fn close(self) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ mod help;
 mod import;
 mod names;
 mod output;
+mod postgres;
 mod projections;
 mod read;
 mod real_logs;

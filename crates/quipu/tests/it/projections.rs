@@ -7,6 +7,8 @@ mod documents;
 mod errors;
 mod fencing;
 mod kill;
+#[cfg(feature = "postgres-store")]
+mod on_postgres;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod sample;

@@ -17,7 +17,7 @@ use super::documents::{Linked, Links};
 use super::sample::{append, deposit, retry, row, steal_lease, tuned, withdraw};
 use crate::bank::AccountEvent;
 
-async fn pool(server: &Server) -> PgPool {
+pub(super) async fn pool(server: &Server) -> PgPool {
     let options = PgConnectOptions::new_without_pgpass()
         .socket(server.socket())
         .port(server.port())
