@@ -23,6 +23,7 @@ cargo xtask <chore>
   bench engine [args]      the store beside a plain log, SQLite and tephra, in release;
                            the arguments go to the bench, --help lists them
   bench framework [args]   the framework beside the bare engine and cqrs-es, likewise
+  bench relay              the relay to Kafka beside the same client producing from memory
   torture --minutes N      the reliability tests with large counts, for N minutes
 ";
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["ci"] => check::run(),
         ["bench", "engine", rest @ ..] => bench::run("bench", rest),
         ["bench", "framework", rest @ ..] => bench::run("bench/framework", rest),
+        ["bench", "relay", rest @ ..] => bench::relay(rest),
         ["torture", rest @ ..] => torture::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             say(USAGE);
