@@ -1,8 +1,14 @@
-//! `bench engine`, `bench framework` and `bench postgres`: run the comparisons in `bench/`, workspaces of their own.
+//! `bench relay` measures the relay; `bench engine`, `bench framework` and `bench postgres` run the
+//! comparisons in `bench/`, workspaces of their own.
 
 use std::process::Command;
 
-use crate::run::{Outcome, cargo, root, step};
+use crate::run::{Outcome, cargo, cargo_command, root, step};
+
+/// Measures the relay on real brokers, in release.
+pub(crate) fn relay(args: &[&str]) -> Outcome {
+    step(cargo_command(&["bench", "-p", "quipu-relay", "--bench", "kafka", "--"]).args(args))
+}
 
 /// Builds the comparison in that directory in release and runs it with these arguments.
 pub(crate) fn run(workspace: &str, args: &[&str]) -> Outcome {

@@ -24,6 +24,7 @@ cargo xtask <chore>
                            the arguments go to the bench, --help lists them
   bench framework [args]   the framework beside the bare engine and cqrs-es, likewise
   bench postgres [args]    the store on PostgreSQL beside a bare INSERT, likewise
+  bench relay              the relay to Kafka beside the same client producing from memory
   torture --minutes N      the reliability tests with large counts, for N minutes
 ";
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["bench", "engine", rest @ ..] => bench::run("bench", rest),
         ["bench", "framework", rest @ ..] => bench::run("bench/framework", rest),
         ["bench", "postgres", rest @ ..] => bench::run("bench/postgres", rest),
+        ["bench", "relay", rest @ ..] => bench::relay(rest),
         ["torture", rest @ ..] => torture::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             say(USAGE);

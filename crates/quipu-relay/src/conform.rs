@@ -79,6 +79,17 @@ fn json(cloud_event: &CloudEvent) -> Value {
     serde_json::from_slice(&line).expect("what was written as JSON is JSON")
 }
 
+/// Opens a sink for a relay of that log.
+async fn open(destination: &dyn Destination, store: &Arc<dyn EventStore>) -> Arc<dyn Sink> {
+    let sink = destination.open().await;
+    sink.attach(store, "conform");
+    sink
+}
+
+fn log() -> Arc<dyn EventStore> {
+    Arc::new(MemoryStore::new())
+}
+
 async fn publish(sink: &dyn Sink, cloud_events: Vec<CloudEvent>) {
     let batch = Batch { epoch: 1, cloud_events, moves: Vec::new() };
     let published = sink.publish(&batch).await;
@@ -86,7 +97,7 @@ async fn publish(sink: &dyn Sink, cloud_events: Vec<CloudEvent>) {
 }
 
 async fn cloud_events_arrive_in_order_with_all_they_say(destination: &dyn Destination) {
-    let sink = destination.open().await;
+    let sink = open(destination, &log()).await;
 
     publish(&*sink, shapes()).await;
     publish(&*sink, vec![cloud_event(7)]).await;
@@ -105,7 +116,7 @@ async fn cloud_events_arrive_in_order_with_all_they_say(destination: &dyn Destin
 }
 
 async fn a_batch_that_comes_again_is_known_by_its_ids(destination: &dyn Destination) {
-    let sink = destination.open().await;
+    let sink = open(destination, &log()).await;
 
     publish(&*sink, vec![cloud_event(0), cloud_event(2)]).await;
     publish(&*sink, vec![cloud_event(0), cloud_event(2), cloud_event(4)]).await;
@@ -115,11 +126,12 @@ async fn a_batch_that_comes_again_is_known_by_its_ids(destination: &dyn Destinat
 }
 
 async fn what_was_published_is_there_after_opening_again(destination: &dyn Destination) {
-    let sink = destination.open().await;
+    let log = log();
+    let sink = open(destination, &log).await;
     publish(&*sink, vec![cloud_event(0), cloud_event(2)]).await;
     drop(sink);
 
-    let sink = destination.open().await;
+    let sink = open(destination, &log).await;
     publish(&*sink, vec![cloud_event(4)]).await;
 
     let delivered = destination.delivered().await;
@@ -140,7 +152,7 @@ fn first_times(delivered: &[Value], key: &str) -> Vec<String> {
 
 async fn nothing_is_missing_or_overtaken_though_the_relay_crashes(destination: &dyn Destination) {
     const KEYS: u64 = 9;
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let store = log();
     let mut log = BTreeMap::<String, Vec<String>>::new();
     let (crashes, mut is_transactional) = (6, false);
     for crash in 0..=crashes {

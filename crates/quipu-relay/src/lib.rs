@@ -42,8 +42,10 @@
 //! cloud events ([`Sink::places`]) is.
 
 mod cloud_event;
+mod deletion;
 mod format;
 mod relay;
+mod seen;
 mod sink;
 mod sinks;
 
@@ -52,7 +54,12 @@ pub mod conform;
 
 pub use cloud_event::{CloudEvent, CloudEventError};
 pub use relay::{MapError, Relay};
+pub use seen::Seen;
 pub use sink::{Batch, Sink, SinkError};
 pub use sinks::{FileSink, WriterSink};
+#[cfg(feature = "kafka")]
+pub use sinks::{
+    KafkaError, KafkaFormat, KafkaSecurity, KafkaSink, KafkaTls, KafkaTopics, SaslMechanism,
+};
 #[cfg(feature = "webhook")]
 pub use sinks::{WebhookError, WebhookMode, WebhookSink};

@@ -5,11 +5,12 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use quipu_core::{
-    BoxFuture, ComponentKind, EventRef, EventStore, Query, RecordedEvent, SubscribeFrom,
+    BoxFuture, ComponentKind, EventRef, EventStore, Query, RecordedEvent, SubscribeFrom, category,
 };
 use quipu_groups::{HandleError, Handler, OnError, Origin, PlaceKeeper, Runner, Running, Work};
 
 use crate::cloud_event::CloudEvent;
+use crate::deletion;
 use crate::sink::{Batch, Sink, SinkError};
 
 /// Why an event could not be mapped, in the words of the mapping.
@@ -20,7 +21,10 @@ type KeyOf = dyn Fn(EventRef<'_>) -> Option<Arc<str>> + Send + Sync;
 
 /// Publishes events of a log into a sink. See the crate.
 pub struct Relay {
-    runner: Box<dyn FnOnce(Arc<dyn Handler>) -> Runner + Send>,
+    store: Arc<dyn EventStore>,
+    name: String,
+    query: Query,
+    runner: Box<dyn FnOnce(Runner) -> Runner + Send>,
     publisher: Publisher,
 }
 
@@ -36,24 +40,34 @@ impl Relay {
                 let stream = event.stream();
                 (!stream.starts_with('$')).then(|| stream.into())
             }),
+            tombstones: Vec::new(),
         };
-        let name = name.to_owned();
-        let runner = move |handler| Runner::new(store, ComponentKind::Relay, &name, handler);
-        Self { runner: Box::new(runner), publisher }
+        let runner = Box::new(|runner| runner);
+        Self { store, name: name.to_owned(), query: Query::all(), runner, publisher }
     }
 
     /// The same relay, with its runner changed by `change`: batches, lease, owner, and so on.
     #[must_use]
     pub fn with_runner(mut self, change: impl FnOnce(Runner) -> Runner + Send + 'static) -> Self {
         let build = self.runner;
-        self.runner = Box::new(move |handler| change(build(handler)));
+        self.runner = Box::new(move |runner| change(build(runner)));
         self
     }
 
     /// The same relay of the events that match `query`.
     #[must_use]
-    pub fn query(self, query: Query) -> Self {
-        self.with_runner(|runner| runner.query(query))
+    pub fn query(mut self, query: Query) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// The same relay also publishing that streams of this category are deleted: a cloud event of the
+    /// type `$streamDeleted`, without data, with the stream as its key. On a compacted topic it deletes
+    /// the key. Deletes are published whether or not the query matches them, and are not mapped.
+    #[must_use]
+    pub fn tombstones(mut self, category: &str) -> Self {
+        self.publisher.tombstones.push(category.to_owned());
+        self
     }
 
     /// The same relay beginning there when it runs for the first time.
@@ -117,7 +131,13 @@ impl Relay {
 
     /// Starts to relay, in a task of the present tokio runtime, which must have timers.
     pub fn spawn(self) -> Running {
-        (self.runner)(Arc::new(self.publisher)).spawn()
+        let Self { store, name, mut query, runner, publisher } = self;
+        publisher.sink.attach(&store, &name);
+        for category in &publisher.tombstones {
+            query.items.extend(deletion::items(category));
+        }
+        let own = Runner::new(store, ComponentKind::Relay, &name, Arc::new(publisher));
+        runner(own.query(query)).spawn()
     }
 }
 
@@ -132,6 +152,8 @@ struct Publisher {
     source: String,
     map: Box<Mapping>,
     key: Box<KeyOf>,
+    /// The categories whose deleted streams are published.
+    tombstones: Vec<String>,
 }
 
 /// A work's cloud events, as far as it could be mapped.
@@ -144,8 +166,17 @@ struct Mapped {
 }
 
 impl Publisher {
+    /// Whether it is published that the stream is deleted.
+    fn is_told(&self, stream: &str) -> bool {
+        self.tombstones.iter().any(|own| own == category(stream))
+    }
+
     fn map_event(&self, event: &RecordedEvent, key: &str) -> Result<Vec<CloudEvent>, MapError> {
-        let mut cloud_events = (self.map)(event)?;
+        let mut cloud_events = if deletion::is_one(event) && self.is_told(key) {
+            vec![deletion::cloud_event(event, key)]
+        } else {
+            (self.map)(event)?
+        };
         for cloud_event in &mut cloud_events {
             cloud_event.source.get_or_insert_with(|| self.source.clone());
             cloud_event.key.get_or_insert_with(|| key.to_owned());
@@ -212,7 +243,10 @@ impl Publisher {
 
 impl Handler for Publisher {
     fn key(&self, event: EventRef<'_>) -> Option<Arc<str>> {
-        (self.key)(event)
+        match deletion::stream_of(event).filter(|stream| self.is_told(stream)) {
+            Some(stream) => Some(stream.into()),
+            None => (self.key)(event),
+        }
     }
 
     fn handle<'a>(&'a self, work: &'a Work) -> BoxFuture<'a, Result<(), HandleError>> {

@@ -1,9 +1,10 @@
 //! Where cloud events go.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_core::BoxFuture;
+use quipu_core::{BoxFuture, EventStore};
 use quipu_groups::{Move, PlaceKeeper};
 
 use crate::cloud_event::CloudEvent;
@@ -27,6 +28,10 @@ pub struct Batch {
 /// Batches of one key come one after the other; batches of different partitions may come at the
 /// same time. A batch may come again, as a whole or from any cloud event on.
 pub trait Sink: Send + Sync {
+    /// Tells the sink whose cloud events come: of which log, and of which of its relays. Called in a
+    /// tokio runtime, before anything is published.
+    fn attach(&self, _store: &Arc<dyn EventStore>, _relay: &str) {}
+
     /// Publishes the cloud events in order. On `Ok` all of them are as durable as the sink makes
     /// them.
     ///

@@ -1,11 +1,17 @@
 //! The sinks that come with the crate.
 
 mod file;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "webhook")]
 mod webhook;
 mod writer;
 
 pub use file::FileSink;
+#[cfg(feature = "kafka")]
+pub use kafka::{
+    KafkaError, KafkaFormat, KafkaSecurity, KafkaSink, KafkaTls, KafkaTopics, SaslMechanism,
+};
 #[cfg(feature = "webhook")]
 pub use webhook::{WebhookError, WebhookMode, WebhookSink};
 pub use writer::WriterSink;

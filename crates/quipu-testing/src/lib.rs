@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
 
+pub mod kafka;
 pub mod postgres;
 
 /// Whether a test may go on: says that `service` is missing and that the test is skipped, or fails

@@ -17,6 +17,10 @@ pub mod sinks {
     pub use quipu_relay::{
         Batch, CloudEvent, CloudEventError, FileSink, Relay, Sink, SinkError, WriterSink,
     };
+    #[cfg(feature = "kafka")]
+    pub use quipu_relay::{
+        KafkaError, KafkaFormat, KafkaSecurity, KafkaSink, KafkaTls, KafkaTopics, SaslMechanism,
+    };
     #[cfg(feature = "webhook")]
     pub use quipu_relay::{WebhookError, WebhookMode, WebhookSink};
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
 
 mod file;
+mod kafka;
 mod kill;
 mod relaying;
 mod suite;

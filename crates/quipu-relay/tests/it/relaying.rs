@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use quipu_core::{
-    Append, BoxFuture, ComponentKind, ComponentState, EventStore, MemoryStore, NewEvent, Position,
-    StreamName,
+    Append, BoxFuture, ComponentKind, ComponentState, EventStore, ExpectedRevision, MemoryStore,
+    NewEvent, Position, StreamName,
 };
 use quipu_groups::OnError;
 use quipu_relay::{Batch, CloudEvent, Relay, Sink, SinkError};
@@ -156,4 +156,39 @@ async fn reserved_events_are_not_published() {
     running.wait_for(last).await.unwrap();
 
     assert_eq!(sink.ids(), ["order-1"]);
+}
+
+/// On a compacted topic a deleted stream's key is to go too.
+#[tokio::test(start_paused = true)]
+async fn deleted_streams_of_a_category_are_published_without_data() {
+    let (store, sink) = memory();
+    let name = |stream| StreamName::new(stream).unwrap();
+    for stream in ["order-1", "order-2", "secret-1"] {
+        append(&*store, stream, counted()).await;
+    }
+    store.tombstone(name("order-1"), ExpectedRevision::Any).await.unwrap();
+    for stream in ["order-2", "secret-1"] {
+        store.delete(name(stream), ExpectedRevision::Any).await.unwrap();
+    }
+    let last = store.frontier().await.unwrap();
+
+    let relay = relay(&store, &sink).query("category:order type:Counted".parse().unwrap());
+    let mut running = relay.tombstones("order").spawn();
+    running.wait_for(last).await.unwrap();
+
+    let told: Vec<_> = sink
+        .cloud_events()
+        .iter()
+        .map(|it| (it.event_type.clone(), it.key.clone().unwrap(), it.data.is_some()))
+        .collect();
+    let told: Vec<_> = told.iter().map(|it| (it.0.as_str(), it.1.as_str(), it.2)).collect();
+    assert_eq!(
+        told,
+        [
+            ("Counted", "order-1", true),
+            ("Counted", "order-2", true),
+            ("$streamDeleted", "order-1", false),
+            ("$streamDeleted", "order-2", false),
+        ]
+    );
 }
