@@ -78,18 +78,20 @@ impl Service {
     ) -> Self {
         let metrics = Arc::new(Metrics::new(engine.as_ref()));
         let store: Arc<dyn EventStore> = Arc::new(Metered::new(store, &metrics));
+        let system: Arc<dyn EventStore> = Arc::new(Metered::new(system, &metrics));
         let owner = format!("server {}", std::process::id());
+        let kurrent = kurrent::State::new(Arc::clone(&system), &owner);
         let options = GroupsOptions { owner, ..GroupsOptions::default() };
         let inner = Inner {
             groups: Arc::new(Groups::new(Arc::clone(&store), options)),
             store,
-            system: Arc::new(Metered::new(system, &metrics)),
+            system,
             engine,
             limits: RwLock::new(Arc::new(limits)),
             metrics,
             slots: Slots::default(),
             authority,
-            kurrent: kurrent::State::default(),
+            kurrent,
             stopping: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answering::{Answers, access, check, failed, refused};
 use crate::security::Access;
+use crate::server::Peer;
 use crate::slots::Slot;
 
 /// Answers calls. What it needs comes with each request.
@@ -106,7 +107,8 @@ impl Groups for Handler {
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
         let access = access(&request)?;
-        let peer = request.remote_addr().map(|peer| peer.to_string()).unwrap_or_default();
+        let peer = request.extensions().get::<Peer>();
+        let peer = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
         Ok(Response::new(consume(access, peer, request.into_inner()).await?))
     }
 

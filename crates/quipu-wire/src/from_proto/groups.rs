@@ -62,7 +62,7 @@ pub fn group_config(message: Option<proto::GroupConfig>) -> Result<GroupConfig, 
 /// [`Malformed`] if its configuration or state is not valid.
 pub fn group_status(message: proto::GetGroupResponse) -> Result<GroupStatus, Malformed> {
     let checkpoint = Position::new(message.checkpoint);
-    let run = |run| group_run(run, checkpoint, message.parked_count);
+    let run = |run| group_run(run, checkpoint, message.lag, message.parked_count);
     Ok(GroupStatus {
         config: Arc::new(group_config(message.config)?),
         checkpoint,
@@ -75,6 +75,7 @@ pub fn group_status(message: proto::GetGroupResponse) -> Result<GroupStatus, Mal
 fn group_run(
     it: proto::GroupRun,
     checkpoint: Position,
+    lag: u64,
     parked: u64,
 ) -> Result<GroupInfo, Malformed> {
     let member = |it: proto::GroupMember| MemberInfo {
@@ -103,6 +104,7 @@ fn group_run(
         checkpoint,
         position: Position::new(it.position),
         read_to: Position::new(it.position),
+        lag,
         counts,
         settled_total: it.settled,
         settled_last_second: it.settled_last_second,
