@@ -20,6 +20,7 @@ use request::{Count, ReadRequest};
 use wire::streams_server::Streams;
 
 pub use filter::{Filter, FilterError};
+pub(crate) use links::{find_in, target};
 pub use links::{Links, Shown, read_event};
 pub(crate) use subscribing::confirmation;
 

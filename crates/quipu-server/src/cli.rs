@@ -4,6 +4,7 @@
 //! and a wrong name, query or time is refused before anything is opened.
 
 mod access;
+mod group;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,9 @@ use quipu_server::config::{DatabaseUrl, Settings};
 use quipu_server::text::{event_id, expected_revision};
 
 use crate::time;
+pub(crate) use group::{
+    GroupArgs, GroupConsumeArgs, GroupCreateArgs, GroupGiveUp, GroupStrategy, GroupVerb, GroupWhich,
+};
 pub(crate) use access::{
     AuthArgs, CertArgs, CertVerb, RuleArgs, RuleVerb, TokenArgs, TokenVerb, UserArgs, UserVerb,
 };
@@ -84,6 +88,7 @@ impl Verb {
                 | Self::Schemas(_)
                 | Self::Projections(_)
                 | Self::Parked(_)
+                | Self::Group(_)
                 | Self::Stream(_)
                 | Self::Completions(_)
         )
@@ -147,6 +152,7 @@ pub(crate) enum Verb {
     Schemas(SchemasArgs),
     Projections(ProjectionsArgs),
     Parked(ParkedArgs),
+    Group(GroupArgs),
     Verify(VerifyArgs),
     RebuildIndex(RebuildIndexArgs),
     Scavenge(ScavengeArgs),

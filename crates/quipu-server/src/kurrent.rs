@@ -12,6 +12,7 @@ use axum::extract::Request;
 use axum::middleware;
 use quipu_core::{BoxFuture, EventStore, StorageError};
 use quipu_kurrent::caller::{Caller, Denial, Operations, Users};
+use quipu_kurrent::persistent_subscriptions::Subsystem;
 
 use crate::security::{Access, Denied};
 use crate::server::Peer;
@@ -20,13 +21,28 @@ use operations::LastScavenge;
 use users::Directory;
 
 /// What the protocol needs to remember of a server, beside its store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     directory: Directory,
     scavenge: LastScavenge,
+    subscriptions: Arc<Subsystem>,
 }
 
 impl State {
+    /// What is remembered of a server with this store, which is open with system rights.
+    pub(crate) fn new(system: Arc<dyn EventStore>, owner: &str) -> Self {
+        Self {
+            directory: Directory::default(),
+            scavenge: LastScavenge::default(),
+            subscriptions: Arc::new(Subsystem::new(system, owner)),
+        }
+    }
+
+    /// The persistent subscriptions.
+    pub(crate) fn subscriptions(&self) -> &Arc<Subsystem> {
+        &self.subscriptions
+    }
+
     fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -40,8 +56,10 @@ impl State {
 pub(crate) fn with_callers(routes: Router) -> Router {
     routes.layer(middleware::map_request(async |mut request: Request| {
         if let Some(access) = request.extensions().get::<Access>().cloned() {
-            let address = address_of(request.extensions().get());
-            let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address });
+            let peer = request.extensions().get::<Peer>();
+            let address = address_of(peer);
+            let peer = peer.map(|peer| peer.address);
+            let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address, peer });
             request.extensions_mut().insert(caller);
         }
         request
@@ -57,6 +75,7 @@ fn address_of(peer: Option<&Peer>) -> SocketAddr {
 struct OwnCaller {
     access: Access,
     address: SocketAddr,
+    peer: Option<SocketAddr>,
 }
 
 impl Caller for OwnCaller {
@@ -88,8 +107,16 @@ impl Caller for OwnCaller {
         self.address
     }
 
+    fn peer(&self) -> String {
+        self.peer.map(|peer| peer.to_string()).unwrap_or_default()
+    }
+
     fn users(&self) -> &dyn Users {
         self
+    }
+
+    fn subscriptions(&self) -> Arc<Subsystem> {
+        Arc::clone(self.access.service().kurrent().subscriptions())
     }
 
     fn operations(&self) -> &dyn Operations {

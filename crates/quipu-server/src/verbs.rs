@@ -9,6 +9,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod export;
+pub(crate) mod group;
 pub(crate) mod import;
 pub(crate) mod migrate;
 pub(crate) mod parked;

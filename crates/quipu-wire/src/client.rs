@@ -2,6 +2,7 @@
 
 mod calls;
 mod connecting;
+mod groups;
 mod notes;
 mod reading;
 mod subscription;
@@ -21,6 +22,7 @@ use crate::from_proto;
 use crate::proto;
 use crate::to_proto;
 use connecting::Credentials;
+pub use groups::{Answers, Groups, Member};
 pub use connecting::{ClientIdentity, ClientOptions, ConnectError};
 use reading::{RemoteBatches, broken, malformed};
 use subscription::RemoteSubscription;
