@@ -1,5 +1,6 @@
 //! The native protocol: `quipu.v1` over gRPC. The services of KurrentDB's protocol are beside it.
 
+mod admin;
 mod answering;
 mod changes;
 mod groups;
@@ -7,9 +8,11 @@ mod notes;
 mod reading;
 mod store;
 mod subscribing;
+pub mod to_proto;
 
 use axum::Router;
 use quipu_wire::proto::DESCRIPTORS;
+use quipu_wire::proto::admin_server::AdminServer;
 use quipu_wire::proto::groups_server::GroupsServer;
 use quipu_wire::proto::notes_server::NotesServer;
 use quipu_wire::proto::store_server::StoreServer;
@@ -20,7 +23,8 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::service::Service;
 
 /// What the service of health knows: the server as a whole, and the services of the protocol.
-const HEALTHY: [&str; 4] = ["", "quipu.v1.Store", "quipu.v1.Notes", "quipu.v1.Groups"];
+const HEALTHY: [&str; 5] =
+    ["", "quipu.v1.Store", "quipu.v1.Notes", "quipu.v1.Groups", "quipu.v1.Admin"];
 
 /// The routes of all gRPC services.
 pub(crate) fn routes(service: &Service) -> Router {
@@ -38,6 +42,7 @@ pub(crate) fn routes(service: &Service) -> Router {
     let routes = Routes::new(store)
         .add_service(notes)
         .add_service(groups)
+        .add_service(AdminServer::new(admin::Handler))
         .add_service(reflection)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health));
     let routes = quipu_kurrent::add_services(routes, size_max);

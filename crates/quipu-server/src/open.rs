@@ -103,6 +103,13 @@ impl Target {
         self.open(|data| for_writing_or_new(data, rights), base)
     }
 
+    /// The server, where the verb works on one.
+    pub(crate) fn server(&self) -> anyhow::Result<Option<Client>> {
+        let Some(url) = &self.remote.url else { return Ok(None) };
+        let client = block_on(Client::connect(url, options(&self.remote)?));
+        Ok(Some(client.with_context(|| format!("could not connect to {url}"))?))
+    }
+
     fn open(
         &self,
         here: impl FnOnce(&Path) -> Result<Engine, OpenError>,
@@ -111,9 +118,10 @@ impl Target {
         if let Some(database) = &self.remote.postgres {
             return Ok(Store::Base(block_on(base(database.options()?).open())?));
         }
-        let Some(url) = &self.remote.url else { return Ok(Store::Here(here(&self.data)?)) };
-        let client = block_on(Client::connect(url, options(&self.remote)?));
-        Ok(Store::There(client.with_context(|| format!("could not connect to {url}"))?))
+        match self.server()? {
+            Some(client) => Ok(Store::There(client)),
+            None => Ok(Store::Here(here(&self.data)?)),
+        }
     }
 }
 

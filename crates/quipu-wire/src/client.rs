@@ -1,5 +1,6 @@
 //! A client that is an event store: what the contract says, over the network.
 
+mod admin;
 mod calls;
 mod connecting;
 mod groups;
@@ -21,6 +22,7 @@ use tonic::transport::Channel;
 use crate::from_proto;
 use crate::proto;
 use crate::to_proto;
+pub use admin::Watch;
 use connecting::Credentials;
 pub use groups::{Answers, Groups, Member};
 pub use connecting::{ClientIdentity, ClientOptions, ConnectError};

@@ -17,7 +17,7 @@ mod client;
 mod descriptors;
 
 pub use client::{
-    Answers, Client, ClientIdentity, ClientOptions, ConnectError, Groups, Member,
+    Answers, Client, ClientIdentity, ClientOptions, ConnectError, Groups, Member, Watch,
 };
 pub use from_proto::Dispatched;
 pub use status::{Refused, RemoteError, TransportError};

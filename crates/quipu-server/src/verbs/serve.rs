@@ -104,6 +104,9 @@ impl Served {
             (None, true) => Authority::open(),
         };
         let service = Service::of_engine(&engine, config.limits(), authority);
+        if let Some(directory) = &config.settings().backup_dir {
+            service.set_backup_directory(directory.clone());
+        }
         let shop = args.sample;
         Ok(Self { service, engine: Some(engine), base: None, shop, facts, _scratch: scratch })
     }

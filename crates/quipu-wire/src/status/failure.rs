@@ -11,7 +11,7 @@ use quipu_groups::KeepError;
 use quipu_groups::group::{GroupEnd, GroupError};
 use tonic::Status;
 
-use super::{Refused, meaning, to_status};
+use super::{Refused, TaskError, meaning, to_status};
 use crate::from_proto::Malformed;
 use crate::proto::{self, ErrorCode};
 use crate::to_proto;
@@ -40,6 +40,8 @@ pub enum Failure {
     Malformed(Malformed),
     /// The caller may not do this.
     Refused(Refused),
+    /// Work on the store was not done.
+    Task(TaskError),
     /// The caller has as many subscriptions as they may.
     TooManySubscriptions {
         /// Who.
@@ -70,6 +72,7 @@ impl Failure {
                     AppendError::Storage(cause) | AppendError::OutcomeUnknown(cause),
                 ),
             )
+            | Self::Task(TaskError::Storage(cause))
             | Self::Snapshot(cause) => Some(cause),
             _ => None,
         }
@@ -95,6 +98,7 @@ impl Failure {
             Self::Refused(error @ Refused::Forbidden { .. }) => {
                 new(ErrorCode::Forbidden, error.to_string())
             }
+            Self::Task(error) => task(error),
             Self::TooManySubscriptions { principal, count_max } => proto::Error {
                 size_max: *count_max as u64,
                 ..new(
@@ -136,6 +140,7 @@ failure_from! {
     StorageError => Snapshot,
     Malformed => Malformed,
     Refused => Refused,
+    TaskError => Task,
 }
 
 /// A message with this code, and what the table says of it.
@@ -147,6 +152,15 @@ fn new(code: ErrorCode, message: impl Into<String>) -> proto::Error {
         hint: row.hint.to_owned(),
         retryable: row.retryable,
         ..proto::Error::default()
+    }
+}
+
+fn task(error: &TaskError) -> proto::Error {
+    match error {
+        TaskError::InvalidName { name } | TaskError::Exists { name } => {
+            named(error.code(), error, name)
+        }
+        _ => of(error.code(), error),
     }
 }
 
