@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod output;
 mod run;
+mod screenshots;
 mod tidy;
 mod torture;
 
@@ -23,6 +24,8 @@ cargo xtask <chore>
   bench engine [args]      the store beside a plain log, SQLite and tephra, in release;
                            the arguments go to the bench, --help lists them
   bench framework [args]   the framework beside the bare engine and cqrs-es, likewise
+  screenshots              the pictures in docs/images, of the running product; needs Node, and
+                           installs Chromium where it is missing
   torture --minutes N      the reliability tests with large counts, for N minutes
 ";
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["ci"] => check::run(),
         ["bench", "engine", rest @ ..] => bench::run("bench", rest),
         ["bench", "framework", rest @ ..] => bench::run("bench/framework", rest),
+        ["screenshots"] => screenshots::run(),
         ["torture", rest @ ..] => torture::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             say(USAGE);
