@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod output;
 mod run;
+mod screenshots;
 mod tidy;
 mod torture;
 
@@ -25,6 +26,8 @@ cargo xtask <chore>
   bench framework [args]   the framework beside the bare engine and cqrs-es, likewise
   bench postgres [args]    the store on PostgreSQL beside a bare INSERT, likewise
   bench relay              the relay to Kafka beside the same client producing from memory
+  screenshots              the pictures in docs/images, of the running product; needs Node, and
+                           installs Chromium where it is missing
   torture --minutes N      the reliability tests with large counts, for N minutes
 ";
 
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["bench", "framework", rest @ ..] => bench::run("bench/framework", rest),
         ["bench", "postgres", rest @ ..] => bench::run("bench/postgres", rest),
         ["bench", "relay", rest @ ..] => bench::relay(rest),
+        ["screenshots"] => screenshots::run(),
         ["torture", rest @ ..] => torture::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             say(USAGE);

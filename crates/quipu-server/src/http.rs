@@ -1,22 +1,29 @@
-//! HTTP: JSON, server-sent events, health, metrics, and the page at `/`.
+//! HTTP: JSON, server-sent events, health, metrics, and the files of the page at `/`.
 //!
 //! ```text
 //! append     POST: events, and what must hold for them
 //! read       GET: pages of events, or all as JSON lines
 //! subscribe  GET: server-sent events
 //! streams    lists, info, metadata, deletes; where the log is
+//! categories what the log consists of
+//! process_map what follows what, and exports
+//! components what runs on the log, and what it is asked to do
 //! from_json  bodies to appends          to_json  answers to bodies
 //! problem    every failure, by RFC 9457; failure: which error is which
+//! session    logging in and out; who somebody is
 //! openapi    the description that /openapi.json and /docs show
 //! ```
 
 mod append;
+mod categories;
 mod cloud_event;
+mod components;
 mod failure;
 mod from_json;
 mod health;
 mod openapi;
 mod problem;
+mod process_map;
 mod read;
 mod request;
 mod session;
@@ -30,7 +37,7 @@ use axum::Router;
 use axum::extract::{Extension, MatchedPath, Request};
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use quipu_core::Position;
 use utoipa::OpenApi as _;
@@ -38,6 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::security::{Access, PERMISSIONS};
+use crate::ui;
 pub(crate) use problem::{Kind, Problem};
 
 /// The routes of HTTP, as the permission table names them.
@@ -47,14 +55,14 @@ pub(crate) fn routes() -> Router {
     let (router, api) = documented().split_for_parts();
     let description = DESCRIPTION.get_or_init(|| openapi::to_text(api));
     router
-        .route("/", get(page))
-        .route("/page.js", get(script))
+        .route("/", get(ui::page))
+        .route("/ui/{file}", get(ui::file))
         .route("/metrics", get(metrics))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(async || openapi::respond(description)))
         .route("/docs", get(openapi::page))
-        .route("/session", post(session::begin))
+        .route("/session", post(session::begin).delete(session::end))
         .merge(crate::kurrent::routes())
 }
 
@@ -70,6 +78,14 @@ fn documented() -> OpenApiRouter {
         .routes(routes!(streams::metadata, streams::set_metadata))
         .routes(routes!(streams::frontier))
         .routes(routes!(streams::position))
+        .routes(routes!(categories::list))
+        .routes(routes!(components::list))
+        .routes(routes!(components::one, components::remove))
+        .routes(routes!(components::request))
+        .routes(routes!(session::who))
+        .routes(routes!(process_map::map))
+        .routes(routes!(process_map::cases))
+        .routes(routes!(process_map::export_events))
         .routes(routes!(problem::explain))
 }
 
@@ -91,14 +107,6 @@ pub(crate) fn unknown(request: &Request) -> Response {
 
 fn name_of(method: &Method) -> String {
     method.as_str().chars().take(32).collect()
-}
-
-async fn page() -> Html<&'static str> {
-    Html(include_str!("http/page.html"))
-}
-
-async fn script() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("http/page.js"))
 }
 
 async fn metrics(Extension(access): Extension<Access>) -> impl IntoResponse {

@@ -5,7 +5,9 @@
 //! security  who asks, what they may do; hands out the only way to the store
 //! grpc      the native protocol over `quipu-wire`
 //! kurrent   the protocol of KurrentDB's clients over `quipu-kurrent`
-//! http      JSON, server-sent events, the page at /
+//! http      JSON, server-sent events
+//! ui        the page at /, a client of http
+//! process_map  which type of event follows which
 //! metrics   what Prometheus reads
 //! ```
 //!
@@ -18,6 +20,7 @@ pub mod http;
 mod kurrent;
 pub mod line;
 pub mod metrics;
+mod process_map;
 pub mod security;
 pub mod server;
 pub mod service;
@@ -25,3 +28,4 @@ pub mod shop;
 mod slots;
 pub mod text;
 pub mod time;
+mod ui;

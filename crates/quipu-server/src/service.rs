@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::config::Limits;
 use crate::kurrent;
 use crate::metrics::{Metered, Metrics};
+use crate::process_map::ProcessMaps;
 use crate::security::Authority;
 use crate::slots::{Slot, Slots};
 
@@ -36,6 +37,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     groups: Arc<Groups>,
     slots: Slots,
+    process_maps: ProcessMaps,
     authority: Authority,
     kurrent: kurrent::State,
     stopping: watch::Sender<bool>,
@@ -116,6 +118,7 @@ impl Service {
             limits: RwLock::new(Arc::new(limits)),
             metrics,
             slots: Slots::default(),
+            process_maps: ProcessMaps::default(),
             authority,
             kurrent,
             stopping: watch::Sender::new(false),
@@ -176,6 +179,11 @@ impl Service {
     /// What is counted and timed.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    /// The process maps that were asked for last.
+    pub(crate) fn process_maps(&self) -> &ProcessMaps {
+        &self.inner.process_maps
     }
 
     /// A place for one more subscription of this principal, until it is dropped; `None` where they

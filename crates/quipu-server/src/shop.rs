@@ -1,13 +1,20 @@
 //! A yarn shop that does not exist: its orders, payments and shipments, as samples and as a log
 //! that lives while someone looks at it.
 
-use std::collections::BTreeMap;
+mod staff;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu_core::{Append, AppendError, EventStore, NameError, NewEvent, StreamName, Timestamp};
+use quipu_core::{
+    Append, AppendError, EventId, EventStore, NameError, NewEvent, ParseQueryError, ReadError,
+    StreamName, Timestamp,
+};
 use serde_json::{Value, json};
+
+use staff::Staff;
 
 /// Numbers that look random and are the same each time. (The mixing is `SplitMix64`'s, by Steele,
 /// Lea and Flood, 2014.)
@@ -137,6 +144,8 @@ fn order_of(order: u64, at: u64, dice: &mut Dice, facts: &mut Vec<Fact>) {
 /// A shop that has a past and goes on.
 pub struct LivingShop {
     store: Arc<dyn EventStore>,
+    /// Of each order: its first event and its last one.
+    chains: HashMap<String, (EventId, EventId)>,
     dice: Dice,
     /// What will happen, by when it will and a number that tells facts of one second apart.
     coming: BTreeMap<(u64, u64), Fact>,
@@ -155,6 +164,12 @@ pub enum ShopError {
     /// The store did not take an event.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The store did not say where it is.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A query of the sample is not one.
+    #[error(transparent)]
+    Query(#[from] ParseQueryError),
 }
 
 impl fmt::Debug for LivingShop {
@@ -175,26 +190,42 @@ impl LivingShop {
         let now = placed.map_or(0, |fact| fact.at);
         let opened_at = Timestamp::now().as_micros() - i64::try_from(now).unwrap_or(0) * 1_000_000;
         let (past, coming): (Vec<_>, Vec<_>) = facts.into_iter().partition(|fact| fact.at <= now);
-        for part in past.chunks(500) {
-            let mut append = Append::new();
-            for fact in part {
-                let (stream, mut event) = fact.event()?;
-                let at = opened_at + i64::try_from(fact.at).unwrap_or(0) * 1_000_000;
-                event.recorded_at = Some(Timestamp::from_micros(at));
-                append.events.push((stream, event));
-            }
-            store.append(append).await?;
-        }
         let mut shop = Self {
             store,
+            chains: HashMap::new(),
             dice: Dice(now),
             coming: BTreeMap::new(),
             fact_count: 0,
             next_order: FIRST_ORDER + PAST_ORDER_COUNT,
             now,
         };
+        for part in past.chunks(500) {
+            let mut append = Append::new();
+            for fact in part {
+                let (stream, mut event) = shop.event_of(fact)?;
+                let at = opened_at + i64::try_from(fact.at).unwrap_or(0) * 1_000_000;
+                event.recorded_at = Some(Timestamp::from_micros(at));
+                append.events.push((stream, event));
+            }
+            shop.store.append(append).await?;
+        }
         shop.expect(coming);
         Ok(shop)
+    }
+
+    /// The fact as an event that tells what it follows from: the order's event before it.
+    fn event_of(&mut self, fact: &Fact) -> Result<(StreamName, NewEvent), NameError> {
+        let (stream, mut event) = fact.event()?;
+        let order = fact.tags.first().cloned().unwrap_or_default();
+        let before = self.chains.get(&order).copied();
+        let first = before.map_or(event.id, |(first, _)| first);
+        let mut metadata = json!({"$correlationId": first.to_string()});
+        if let Some((_, last)) = before {
+            metadata["$causationId"] = last.to_string().into();
+        }
+        event.metadata = metadata.to_string().into();
+        self.chains.insert(order, (first, event.id));
+        Ok((stream, event))
     }
 
     /// Appends what happens next, now and then, for as long as it is polled: hours of the shop's
@@ -204,6 +235,7 @@ impl LivingShop {
     ///
     /// The store does not take an event.
     pub async fn live(mut self) -> Result<(), ShopError> {
+        let _staff = Staff::begin(&self.store, self.store.frontier().await?)?;
         loop {
             tokio::time::sleep(Duration::from_millis(200 + self.dice.roll(1_300))).await;
             if self.dice.roll(4) == 0 || self.coming.is_empty() {
@@ -214,7 +246,7 @@ impl LivingShop {
             }
             let Some(((at, _), fact)) = self.coming.pop_first() else { continue };
             self.now = self.now.max(at);
-            let (stream, event) = fact.event()?;
+            let (stream, event) = self.event_of(&fact)?;
             self.store.append(Append::new().event(stream, event)).await?;
         }
     }

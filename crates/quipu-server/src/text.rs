@@ -1,6 +1,6 @@
 //! Words that the command line and HTTP share.
 
-use quipu_core::{EventId, ExpectedRevision, Revision};
+use quipu_core::{EventId, EventType, ExpectedRevision, NameError, Revision};
 
 /// Reads what a stream must be like: `any`, `none`, `exists`, or the revision of its last event.
 pub fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
@@ -19,6 +19,11 @@ pub fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
 pub fn event_id(text: &str) -> Result<EventId, String> {
     let uuid = uuid::Uuid::try_parse(text).map_err(|error| format!("not a UUID: {error}"))?;
     Ok(EventId::from_uuid(uuid))
+}
+
+/// Reads the name of a type of events.
+pub fn event_type(text: &str) -> Result<EventType, String> {
+    EventType::new(text).map_err(|error: NameError| error.to_string())
 }
 
 #[cfg(test)]

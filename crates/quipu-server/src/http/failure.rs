@@ -1,8 +1,8 @@
 //! From the store's errors to problems. One function an error, every variant in its place.
 
 use quipu_core::{
-    AppendError, ExpectedRevision, InvalidAppend, ParseQueryError, ReadError, StorageError,
-    StreamState, SubscribeError, Violation,
+    AppendError, ExpectedRevision, InvalidAppend, ParseQueryError, ReadError, RegistryError,
+    StorageError, StreamState, SubscribeError, Violation,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,22 @@ impl From<SubscribeError> for Problem {
             }
             SubscribeError::Closed => Self::new(Kind::Closed, message),
             SubscribeError::Storage(storage) => of_storage(message, &storage),
+            other => of_unknown(&other),
+        }
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegistryError::Unknown { .. } => {
+                Self::new(Kind::NotFound, message).hint("GET /components lists those that have")
+            }
+            RegistryError::InvalidName => Self::malformed(message),
+            RegistryError::TooManyRequests => Self::new(Kind::TooManyRequests, message),
+            RegistryError::ReadOnly => Self::new(Kind::ReadOnly, message),
+            RegistryError::Storage(storage) => of_storage(message, &storage),
             other => of_unknown(&other),
         }
     }

@@ -31,6 +31,9 @@ use super::to_json::JSON;
         (name = "read", description = "Read streams and the log, as they are or were."),
         (name = "subscribe", description = "Follow streams and the log as server-sent events."),
         (name = "streams", description = "List, describe and end streams."),
+        (name = "process map", description = "Which type of event follows which."),
+        (name = "components", description = "What runs on the log: projections, processes, \
+            relays, groups."),
         (name = "server", description = "The server itself."),
     ),
 )]

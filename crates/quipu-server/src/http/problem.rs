@@ -43,6 +43,7 @@ pub(crate) enum Kind {
     TooLarge,
     UnsupportedMediaType,
     TooManySubscriptions,
+    TooManyRequests,
     Overloaded,
     Closed,
     DiskFull,
@@ -72,7 +73,7 @@ const fn retry(name: &'static str, status: u16, title: &'static str, hint: &'sta
 
 impl Kind {
     /// All kinds, in the order of their status.
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::MalformedRequest,
         Self::MalformedJson,
         Self::MalformedQuery,
@@ -91,6 +92,7 @@ impl Kind {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::TooManySubscriptions,
+        Self::TooManyRequests,
         Self::OutcomeUnknown,
         Self::StorageFailed,
         Self::Overloaded,
@@ -137,6 +139,8 @@ impl Kind {
                 "set Content-Type to one of the formats listed"),
             Self::TooManySubscriptions => retry("too-many-subscriptions", 429, "The caller has too many subscriptions",
                 "end one, then subscribe again"),
+            Self::TooManyRequests => retry("too-many-requests", 429, "Too many requests wait for the component",
+                "see whether the component runs: it takes them when it does"),
             Self::OutcomeUnknown => retry("outcome-unknown", 500, "It is not known whether the append was made",
                 "send the same events with the same ids again: nothing is appended twice"),
             Self::StorageFailed => row("storage-failed", 500, "The store failed",

@@ -125,6 +125,11 @@ impl Access {
         grants.check_query(Action::Read, query).map_err(|what| self.forbidden(what))
     }
 
+    /// Ends the session that the caller has shown, if it is one.
+    pub(crate) fn log_out(&self) {
+        self.service.authority().log_out(&self.proof);
+    }
+
     /// Tells of each change of what principals may do.
     pub(crate) fn changes(&self) -> Changes {
         self.service.authority().changes()

@@ -295,6 +295,13 @@ impl Authority {
         Ok(proof)
     }
 
+    /// Ends a session. What else proves something goes on to do so.
+    pub(crate) fn log_out(&self, proof: &Proof) {
+        if let Proof::Session { id, hash } = proof {
+            self.inner.sessions.end(id, hash);
+        }
+    }
+
     /// Notes a token that was refused, and answers how long to let its sender wait.
     pub(crate) fn refused(&self, peer: Option<IpAddr>) -> Duration {
         /// Tokens cannot be guessed: this is to keep the noise down, not for safety.

@@ -100,10 +100,13 @@ const fn needs_one(operation: &'static str, action: Action, or: &'static [Action
 /// Whoever may do anything may know which log it is about: clients ask that first.
 const ANY: &[Action] = &Action::GRANTED;
 
+/// Components are looked at and steered by those who run them and by operators.
+const OPERATE: &[Action] = &[Action::Operate];
+
 /// Every operation of the server.
 pub const PERMISSIONS: &[Permission] = &[
     needs("GET /", Action::Public),
-    needs("GET /page.js", Action::Public),
+    needs("GET /ui/{file}", Action::Public),
     needs("GET /health/live", Action::Public),
     needs("GET /health/ready", Action::Public),
     needs("GET /metrics", Action::Operate),
@@ -124,6 +127,16 @@ pub const PERMISSIONS: &[Permission] = &[
     needs("GET /frontier", Action::Read),
     needs("GET /position", Action::Read),
     needs("POST /session", Action::Public),
+    needs("DELETE /session", Action::Public),
+    needs("GET /whoami", Action::Public),
+    needs("GET /categories", Action::Read),
+    needs("GET /process-map", Action::Read),
+    needs("GET /process-map/cases", Action::Read),
+    needs("GET /process-map/export", Action::Read),
+    needs_one("GET /components", Action::Consume, OPERATE),
+    needs_one("GET /components/{kind}/{name}/{version}", Action::Consume, OPERATE),
+    needs_one("DELETE /components/{kind}/{name}/{version}", Action::Consume, OPERATE),
+    needs_one("POST /components/{kind}/{name}/{version}/requests", Action::Consume, OPERATE),
     needs_one("/quipu.v1.Store/Identify", Action::Read, ANY),
     needs_one("/quipu.v1.Store/Change", Action::Append, &[Action::Delete, Action::Metadata]),
     needs_one("/quipu.v1.Store/AppendStream", Action::Append, &[Action::Delete, Action::Metadata]),

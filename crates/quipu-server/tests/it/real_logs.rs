@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::support::{Ran, Store, field, quipu, run};
+use crate::support::{Ran, Store, field, quipu, real_log, run};
 
 #[derive(Debug, Deserialize)]
 struct Input {
@@ -35,13 +35,11 @@ struct Loaded {
 
 /// Both logs in one store, with what the files say. `None` where the files are not at hand.
 static LOADED: LazyLock<Option<Loaded>> = LazyLock::new(|| {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found = here.ancestors().map(|directory| directory.join("shared/data"));
-    let Some(directory) = found.into_iter().find(|path| path.join("loans.jsonl.gz").is_file())
-    else {
+    let Some(loans) = real_log("loans.jsonl.gz") else {
         eprintln!("skipped: there is no shared/data/loans.jsonl.gz in or above the workspace");
         return None;
     };
+    let directory = loans.parent().unwrap();
     let store = Store::missing();
     let mut input = Vec::new();
     let mut import = |name: &str| {

@@ -14,6 +14,26 @@ use tempfile::TempDir;
 /// How long anything may take before the test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A real event log, if it is at hand: in `shared/data` in or above the workspace.
+pub(crate) fn real_log(name: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = here.ancestors().map(|directory| directory.join("shared/data").join(name));
+    found.into_iter().find(|path| path.is_file())
+}
+
+/// A program that tests need and a fresh machine may lack.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|at| at.join(name)).find(|at| at.is_file())
+}
+
+/// Says that a test cannot run for want of something; fails where everything has to be there.
+pub(crate) fn skip(what: &str) {
+    let is_required = std::env::var("QUIPU_REQUIRE_SERVICES").is_ok_and(|it| it == "1");
+    assert!(!is_required, "{what}");
+    eprintln!("SKIPPED: {what}");
+}
+
 /// A directory with a place for a store, removed at the end.
 pub(crate) struct Store {
     directory: TempDir,

@@ -5,6 +5,7 @@
 mod append;
 pub(crate) mod client;
 mod cloud_events;
+mod components;
 mod description;
 mod examples;
 mod names;

@@ -68,6 +68,14 @@ impl Sessions {
         NewSession { token: token.text, expires_at }
     }
 
+    /// Ends the session with this token.
+    pub(super) fn end(&self, id: &str, hash: &TokenHash) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.get(id).is_some_and(|own| own.hash.is(hash)) {
+            table.remove(id);
+        }
+    }
+
     /// The session with this token, unless it is over.
     pub(super) fn find(&self, id: &str, hash: &TokenHash, now: Timestamp) -> Option<Session> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);

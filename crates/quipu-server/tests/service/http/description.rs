@@ -38,8 +38,19 @@ async fn the_description_has_every_operation_and_no_other() {
     }
 
     let is_ours = |operation: &&str| {
-        let prefixes =
-            ["/streams", "/append", "/events", "/subscribe", "/frontier", "/position", "/problems"];
+        let prefixes = [
+            "/streams",
+            "/append",
+            "/events",
+            "/subscribe",
+            "/frontier",
+            "/position",
+            "/problems",
+            "/categories",
+            "/components",
+            "/process-map",
+            "/whoami",
+        ];
         let path = operation.split_once(' ').map(|(_, path)| path);
         path.is_some_and(|path| prefixes.iter().any(|prefix| path.starts_with(prefix)))
     };
@@ -108,6 +119,9 @@ async fn bodies_have_the_fields_that_are_described() {
     assert_eq!(keys(&world.get("/streams/s/info").await.is(200)), fields_of(&api, "StreamInfo"));
     assert_eq!(keys(&world.get("/streams").await.is(200)), fields_of(&api, "StreamList"));
     assert_eq!(keys(&world.get("/frontier").await.is(200)), fields_of(&api, "Frontier"));
+    assert_eq!(keys(&world.get("/categories").await.is(200)), fields_of(&api, "Categories"));
+    assert_eq!(keys(&world.get("/whoami").await.is(200)), fields_of(&api, "Caller"));
+    assert_eq!(keys(&world.get("/process-map").await.is(200)), fields_of(&api, "ProcessMap"));
     // What is refused lists what is read.
     let refused = world.post("/streams/s", &json!({"colour": 1})).await.is(400);
     let mut read: BTreeSet<String> = quoted(refused["detail"].as_str().unwrap());

@@ -1,0 +1,214 @@
+// Every page, on the living sample and on a real log: drawn, without an error, for everybody.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { browser, directory, open, quipu, serious, serve, until } from "./support.mjs";
+
+const SAMPLE = ["overview", "events", "events?q=type:OrderPlaced&event=1", "streams", "stream?name=order-1001", "time?q=tag:order:1001", "time?stream=order-1001", "map", "map?q=category:shipment&case=stream", "consumers", "start"];
+const LOANS = ["overview", "events", "streams", "stream?name=loan-173688", "time?stream=loan-173688&at=3&b=9", "map?q=category:loan&case=stream", "consumers", "start"];
+/** What says that a page is drawn. */
+const DRAWN = { overview: ".cords .knot", events: ".events tbody tr", streams: ".names li a", stream: ".events tbody tr", time: ".fold tbody tr, .chips a", map: "svg.graph .node", consumers: "table.all, .empty", start: "pre.code" };
+
+let sample;
+let loans;
+
+before(async () => {
+  sample = await serve(["serve", "--sample"]);
+  if (process.env.QUIPU_LOANS) {
+    const data = `${directory()}/data`;
+    quipu(["--data", data, "import", process.env.QUIPU_LOANS, "--keep-time"]);
+    loans = await serve(["--data", data, "serve"]);
+  } else {
+    console.log("SKIPPED: the loans log is not here");
+  }
+  await until("the sample has its past and its staff", async () => (await (await fetch(`${sample.url}/components`)).json()).components.length === 2);
+});
+after(async () => {
+  await sample.stop();
+  await loans?.stop();
+  await browser.close();
+});
+
+const drawn = (page, hash) => page.locator(DRAWN[hash.split("?")[0]]).first().waitFor();
+
+async function look(url, hashes, options) {
+  for (const hash of hashes) {
+    const { page, quiet, close } = await open(`${url}/#/${hash}`, options);
+    await drawn(page, hash);
+    assert.deepEqual(await serious(page), [], hash);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 1, `${hash} is ${wide} pixels wider than the screen`);
+    quiet();
+    await close();
+  }
+}
+
+test("every page is drawn on the living sample, with no serious issue", () => look(sample.url, SAMPLE));
+test("every page is drawn in the dark", () => look(sample.url, SAMPLE, { dark: true }));
+test("every page is drawn on a narrow screen", () => look(sample.url, SAMPLE, { width: 360, height: 740 }));
+test("every page is drawn on the loans log", async (t) => loans ? look(loans.url, LOANS) : t.skip("the loans log is not here"));
+
+test("the overview is drawn within its time, from files that are small", async () => {
+  const { page, close } = await open(`${sample.url}/#/overview`);
+  await drawn(page, "overview");
+  const [paint, size] = await page.evaluate(() => [
+    performance.getEntriesByName("first-contentful-paint")[0].startTime,
+    performance.getEntriesByType("resource").filter((own) => own.name.includes("/ui/")).reduce((sum, own) => sum + own.decodedBodySize, 0),
+  ]);
+  // The promise is a second; a machine that runs all tests at once gets more.
+  console.log(`first paint after ${Math.round(paint)} ms, ${Math.round(size / 1024)} KiB of files`);
+  assert.ok(paint < 10_000, `${paint} ms`);
+  assert.ok(size < 300 * 1024, `${size} bytes`);
+  await close();
+});
+
+test("files are asked for again only to hear that they are the same", async () => {
+  const first = await fetch(`${sample.url}/ui/main.js`);
+  const again = await fetch(`${sample.url}/ui/main.js`, { headers: { "If-None-Match": first.headers.get("etag") } });
+  assert.equal(again.status, 304);
+  assert.match(first.headers.get("content-security-policy"), /default-src 'none'; script-src 'self'; style-src 'self';/);
+});
+
+test("the overview lives: knots are tied and numbers go up", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/overview`);
+  await drawn(page, "overview");
+  const events = () => page.locator(".tile", { hasText: "Events" }).locator(".value").first().textContent();
+  const before = await until("the number of events is known", async () => { const own = await events(); return own !== "–" && own; });
+  await until("there are more", async () => await events() !== before);
+  await page.locator(".state.live").first().waitFor();
+  quiet();
+  await close();
+});
+
+test("an order is followed through time", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/time?q=tag:order:1001`);
+  await drawn(page, "time");
+  await page.getByRole("button", { name: "First event" }).click();
+  await page.locator("h2", { hasText: "OrderPlaced" }).waitFor();
+  assert.equal(await page.locator(".fold td", { hasText: /^amount_cents$/ }).count(), 0, "no payment is known yet");
+  await page.getByRole("button", { name: "Event after" }).click();
+  await page.locator("h2", { hasText: "PaymentReceived" }).waitFor();
+  await page.locator(".fold tr.changed td", { hasText: /^amount_cents$/ }).waitFor();
+  await page.locator(".diff .added", { hasText: "amount_cents" }).waitFor();
+  await page.getByRole("button", { name: "Compare with…" }).click();
+  await page.locator(".fold tr.differs td", { hasText: /^amount_cents$/ }).waitFor();
+  // The address is the view: another tab sees the same.
+  const other = await open(page.url());
+  await other.page.locator(".fold tr.differs td", { hasText: /^amount_cents$/ }).waitFor();
+  quiet();
+  await other.close();
+  await close();
+});
+
+test("a date is travelled to, and one before the first event is refused", async () => {
+  const { page, close } = await open(`${sample.url}/#/time?q=tag:order:1001`);
+  await drawn(page, "time");
+  const day = (await page.locator("output").first().textContent()).match(/\d{4}-\d\d-\d\d/)[0];
+  await page.getByLabel("As of").fill(`${day}T23:59:59Z`);
+  await page.getByRole("button", { name: "Go", exact: true }).click();
+  await page.locator("output", { hasText: day }).first().waitFor();
+  await page.getByLabel("As of").fill("1999-01-01");
+  await page.getByRole("button", { name: "Go", exact: true }).click();
+  assert.equal(await page.getByLabel("As of").evaluate((own) => own.validationMessage), "before the first event");
+  await close();
+});
+
+test("the chain of an event is drawn from its metadata", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/events?q=stream:order-1001&event=1`);
+  await page.locator(".chain rect.here").waitFor();
+  assert.ok(await page.locator(".chain rect").count() >= 3);
+  assert.ok(await page.locator(".chain .link").count() >= 2);
+  quiet();
+  await close();
+});
+
+test("events are paged back to the first one", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/events?q=type:OrderCancelled`);
+  await drawn(page, "events");
+  const first = await (await fetch(`${sample.url}/events?query=type:OrderCancelled&limit=1`)).json();
+  const wanted = page.locator(`tr[data-position="${first.events[0].position}"]`);
+  await until("the first one is there", async () => {
+    await page.mouse.wheel(0, 5_000);
+    return await wanted.count() === 1;
+  });
+  assert.equal(await page.getByRole("button", { name: "Older" }).isVisible(), false);
+  quiet();
+  await close();
+});
+
+test("a live tail shows what comes, and keeps it while it is paused", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/events?live=1`);
+  const newest = () => page.locator("tbody tr").first().getAttribute("data-position");
+  await drawn(page, "events");
+  const first = await newest();
+  await until("another one came", async () => await newest() !== first);
+  await page.getByRole("button", { name: "Pause" }).click();
+  const paused = await newest();
+  await page.getByRole("button", { name: /Go on \([1-9]/ }).waitFor();
+  assert.equal(await newest(), paused, "nothing moves while it is paused");
+  await page.getByRole("button", { name: /Go on/ }).click();
+  await until("what waited is there", async () => await newest() !== paused);
+  quiet();
+  await close();
+});
+
+test("the process map shows counts and waits, and the cases behind an edge", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/map?case=tag:order`);
+  await drawn(page, "map");
+  assert.equal(await page.locator(".graph .node").count(), 8);
+  await page.getByLabel("Edges tell").selectOption("median");
+  await page.locator(".graph .labels text", { hasText: /\d+ (min|h|d|s)/ }).first().waitFor();
+  await page.getByRole("button", { name: "PaymentFailed → OrderCancelled" }).click();
+  await page.locator("section[aria-label='The chosen edge'] td a", { hasText: /^order:\d+$/ }).first().waitFor();
+  assert.match(page.url(), /from=PaymentFailed&to=OrderCancelled/);
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: "SVG" }).click();
+  const svg = await (await (await saved).createReadStream()).toArray();
+  assert.match(Buffer.concat(svg).toString(), /^<\?xml[^]*OrderPlaced[^]*<\/svg>$/);
+  quiet();
+  await close();
+});
+
+test("the map of the loans log has all types, and most of them far apart", async (t) => {
+  if (!loans) return t.skip("the loans log is not here");
+  const { page, quiet, close } = await open(`${loans.url}/#/map?q=category:loan&case=stream`);
+  await drawn(page, "map");
+  assert.equal(await page.locator(".graph .node").count(), 20);
+  const overlaps = await page.evaluate(() => {
+    const boxes = [...document.querySelectorAll(".graph .node")].map((own) => own.getBoundingClientRect());
+    return boxes.flatMap((a, at) => boxes.slice(at + 1).filter((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)).length;
+  });
+  assert.equal(overlaps, 0, "no type lies on another");
+  quiet();
+  await close();
+});
+
+test("a parked event is looked at and retried", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/consumers`);
+  await page.getByRole("link", { name: "tracking-mails" }).click();
+  const retry = page.getByRole("button", { name: "Retry", exact: true }).first();
+  await retry.waitFor();
+  await page.getByText(/the carrier does not know parcel QP\d+ yet/).first().waitFor();
+  const position = (await page.locator("tbody a[href*='event=']").first().textContent());
+  await retry.click();
+  await until("it is parked no more", async () => await page.locator("tbody a[href*='event=']", { hasText: new RegExp(`^${position}$`) }).count() === 0);
+  await page.getByRole("button", { name: "Pause", exact: true }).click();
+  await page.locator("h2 .state.paused").waitFor();
+  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await page.locator("h2 .state.live, h2 .state.catching-up").waitFor();
+  quiet();
+  await close();
+});
+
+test("what cannot be undone is asked about, and may be left", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/consumers?c=process/tracking-mails/1`);
+  await page.getByRole("button", { name: "Drop all…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Leave it" }).click();
+  assert.equal(await page.getByRole("dialog").count(), 0);
+  await page.getByRole("button", { name: "Replay…" }).click();
+  await page.keyboard.press("Escape");
+  assert.equal(await page.getByRole("dialog").count(), 0);
+  quiet();
+  await close();
+});

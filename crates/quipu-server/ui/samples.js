@@ -1,0 +1,135 @@
+// What one can copy to begin with, in several languages, against this very server.
+
+import { session } from "./api.js";
+import { shell } from "./format.js";
+
+const origin = () => location.origin;
+const encode = encodeURIComponent;
+const isOpen = () => session.who.open;
+
+/** Reading a stream with curl. */
+export const curlReading = (name) => `curl${isOpen() ? "" : " -H \"Authorization: Bearer $QUIPU_TOKEN\""} ${shell(`${origin()}/streams/${encode(name)}`)}`;
+
+const curl = () => {
+  const auth = isOpen() ? "" : ` -H "Authorization: Bearer $QUIPU_TOKEN"`;
+  return {
+    append: `curl${auth} -H 'Content-Type: application/json' \\
+  -d '{"type": "OrderPlaced", "tags": ["order:7"], "data": {"total_cents": 1200}}' \\
+  '${origin()}/streams/order-7'`,
+    read: `curl${auth} '${origin()}/streams/order-7'`,
+    subscribe: `curl${auth} --no-buffer '${origin()}/subscribe?query=category%3Aorder'`,
+  };
+};
+
+const cli = () => {
+  const setup = `export QUIPU_URL=${origin()}${isOpen() ? "" : " QUIPU_TOKEN=qp_…"}\n`;
+  return {
+    append: `${setup}quipu append order-7 --type OrderPlaced --tag order:7 --json '{"total_cents": 1200}'`,
+    read: `${setup}quipu read order-7`,
+    subscribe: `${setup}quipu tail --query category:order`,
+  };
+};
+
+const python = () => {
+  const head = isOpen() ? "" : `, "Authorization": "Bearer " + os.environ["QUIPU_TOKEN"]`;
+  const imports = isOpen() ? "" : "import os\n";
+  const headers = isOpen() ? "" : `, headers={${head.slice(2)}}`;
+  return {
+    append: `import json
+${imports}from urllib.request import Request, urlopen
+
+event = {"type": "OrderPlaced", "tags": ["order:7"], "data": {"total_cents": 1200}}
+request = Request(
+    "${origin()}/streams/order-7",
+    data=json.dumps(event).encode(),
+    headers={"Content-Type": "application/json"${head}},
+)
+print(json.load(urlopen(request)))`,
+    read: `import json
+${imports}from urllib.request import Request, urlopen
+
+request = Request("${origin()}/streams/order-7"${headers})
+for event in json.load(urlopen(request))["events"]:
+    print(event["revision"], event["type"], event["data"])`,
+    subscribe: `import json
+${imports}from urllib.request import Request, urlopen
+
+request = Request("${origin()}/subscribe?query=category%3Aorder"${headers})
+for line in urlopen(request):
+    if line.startswith(b"data: "):
+        data = json.loads(line[6:])
+        if "type" in data:
+            print(data["position"], data["stream"], data["type"], flush=True)`,
+  };
+};
+
+const node = () => {
+  const head = isOpen() ? "" : ", Authorization: `Bearer ${process.env.QUIPU_TOKEN}`";
+  const options = isOpen() ? "" : `, { headers: {${head.slice(1)} } }`;
+  return {
+    append: `const answer = await fetch("${origin()}/streams/order-7", {
+  method: "POST",
+  headers: { "Content-Type": "application/json"${head} },
+  body: JSON.stringify({ type: "OrderPlaced", tags: ["order:7"], data: { total_cents: 1200 } }),
+});
+console.log(await answer.json());`,
+    read: `const answer = await fetch("${origin()}/streams/order-7"${options});
+for (const event of (await answer.json()).events) {
+  console.log(event.revision, event.type, event.data);
+}`,
+    subscribe: `const answer = await fetch("${origin()}/subscribe?query=category%3Aorder"${options});
+let rest = "";
+for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
+  const lines = (rest + piece).split("\\n");
+  rest = lines.pop();
+  for (const line of lines.filter((line) => line.startsWith("data: "))) {
+    const { position, stream, type } = JSON.parse(line.slice(6));
+    if (type) console.log(position, stream, type);
+  }
+}`,
+  };
+};
+
+const rust = () => {
+  const options = isOpen() ? "ClientOptions::default()" : `ClientOptions {
+        token: Some(std::env::var("QUIPU_TOKEN")?),
+        ..ClientOptions::default()
+    }`;
+  const frame = (uses, body) => `use quipu_core::{${uses}};
+use quipu_wire::{Client, ClientOptions};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = ${options};
+    let store = Client::connect("${origin()}", options).await?;
+${body}
+    Ok(())
+}`;
+  return {
+    append: frame("Append, EventStore, ExpectedRevision, NewEvent, StreamName", `    let placed = NewEvent::json("OrderPlaced", r#"{"total_cents":1200}"#)?;
+    let order = StreamName::new("order-7")?;
+    let appended = store.append(Append::to_stream(order, ExpectedRevision::Any, [placed])).await?;
+    println!("{:?}", appended.last);`),
+    read: frame("EventStore, ReadStream, StreamName, collect", `    let order = StreamName::new("order-7")?;
+    for event in collect(store.read_stream(ReadStream::new(order)).await?.batches).await? {
+        println!("{} {}", event.revision, event.event_type);
+    }`),
+    subscribe: frame("Delivery, EventStore, Subscribe, SubscribeFrom", `    let query = "category:order".parse()?;
+    let subscribe = Subscribe::All { query, from: SubscribeFrom::Start };
+    let mut subscription = store.subscribe(subscribe).await?;
+    loop {
+        if let Delivery::Events(events) = subscription.next().await? {
+            events.iter().for_each(|event| println!("{} {}", event.position(), event.event_type()));
+        }
+    }`),
+  };
+};
+
+/** The languages, each with its three pieces. */
+export const LANGUAGES = [
+  { name: "curl", title: "curl", pieces: curl },
+  { name: "cli", title: "CLI", pieces: cli },
+  { name: "rust", title: "Rust", pieces: rust },
+  { name: "python", title: "Python", pieces: python },
+  { name: "node", title: "Node", pieces: node },
+];
