@@ -34,9 +34,6 @@ mod users;
     unused_qualifications,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
-    clippy::default_trait_access,
-    clippy::doc_markdown,
-    clippy::enum_variant_names,
     clippy::large_enum_variant,
     clippy::pedantic,
     reason = "generated from the protocol"

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use quipu_core::{
-    Direction, EventBatch, EventRef, EventType, METADATA_TYPE, Position, ReadAll, ReadIndex,
-    ReadStream, StreamName, TOMBSTONE_TYPE, Term,
+    Direction, EventBatch, EventRef, EventStore, EventType, METADATA_TYPE, Position, ReadAll,
+    ReadIndex, ReadStream, StreamName, TOMBSTONE_TYPE, Term,
 };
 
 use super::{Entry, Index};
@@ -40,7 +40,7 @@ impl Entries {
         direction: Direction,
     ) -> Result<Self, Failure> {
         let count = match index.kind.term() {
-            Some(term) => count_of_term(caller, &term, index.end).await?,
+            Some(term) => count_of_term(caller, &*caller.store(), &term, index.end).await?,
             None => count_all(caller, &index).await?,
         };
         let next = match (from, direction) {
@@ -202,10 +202,10 @@ struct Page {
 /// How many entries a term has, up to a place.
 async fn count_of_term(
     caller: &dyn Caller,
+    store: &dyn EventStore,
     term: &Term,
     end: Option<Position>,
 ) -> Result<u64, Failure> {
-    let store = caller.store();
     let read = async |from: Option<u64>, limit| {
         let term = term.clone();
         let read = ReadIndex { term, from, direction: Direction::Forward, limit };
@@ -283,9 +283,11 @@ async fn first_shown(caller: &dyn Caller, stream: StreamName) -> Result<Option<u
 }
 
 async fn is_anything_hidden(caller: &dyn Caller) -> Result<bool, Failure> {
+    // Whether there is any is nothing to hide from those who may read a part of the log only.
+    let store = caller.server_store();
     for name in [METADATA_TYPE, TOMBSTONE_TYPE] {
         let Ok(event_type) = EventType::new(name) else { continue };
-        if count_of_term(caller, &Term::Type(event_type), None).await? > 0 {
+        if count_of_term(caller, &*store, &Term::Type(event_type), None).await? > 0 {
             return Ok(true);
         }
     }

@@ -85,7 +85,8 @@ struct Head {
     correlation: Option<shared::Uuid>,
     identifier: Option<shared::StreamIdentifier>,
     echo: Option<Echo>,
-    stream: StreamName,
+    /// `None` where it is no name: the append then has a failure.
+    stream: Option<StreamName>,
     expected: ExpectedRevision,
     deadline: Duration,
 }
@@ -153,11 +154,11 @@ impl Call {
     async fn take(&mut self, request: wire::BatchAppendReq) -> Result<(), Failure> {
         let key = id(request.correlation_id.as_ref())?;
         if let Some(options) = request.options {
-            let head = Head::from_proto(request.correlation_id, options)?;
+            let (head, failure) = Head::from_proto(request.correlation_id, options);
             if self.open.len() >= OPEN_MAX {
                 return Err(Failure::Busy);
             }
-            let open = Open { head, events: Gathered::default(), failure: None };
+            let open = Open { head, events: Gathered::default(), failure };
             if let Some(before) = self.open.insert(key, open) {
                 self.open_size -= before.events.size();
             }
@@ -201,28 +202,35 @@ impl Call {
 }
 
 impl Head {
+    /// What an append is about, and why it will fail, if that is known already. The other appends
+    /// of the call go on.
     fn from_proto(
         correlation: Option<shared::Uuid>,
         options: wire::batch_append_req::Options,
-    ) -> Result<Self, Failure> {
+    ) -> (Self, Option<Failure>) {
         use ExpectedStreamPosition as E;
         let (expected, echo) = match options.expected_stream_position {
-            Some(E::StreamPosition(revision)) => {
-                (ExpectedRevision::Exactly(Revision::new(revision)), Echo::StreamPosition(revision))
+            Some(E::StreamPosition(revision)) => (
+                ExpectedRevision::Exactly(Revision::new(revision)),
+                Some(Echo::StreamPosition(revision)),
+            ),
+            Some(E::NoStream(())) => (ExpectedRevision::NoStream, Some(Echo::NoStream(()))),
+            Some(E::Any(())) => (ExpectedRevision::Any, Some(Echo::Any(()))),
+            Some(E::StreamExists(())) => {
+                (ExpectedRevision::StreamExists, Some(Echo::StreamExists(())))
             }
-            Some(E::NoStream(())) => (ExpectedRevision::NoStream, Echo::NoStream(())),
-            Some(E::Any(())) => (ExpectedRevision::Any, Echo::Any(())),
-            Some(E::StreamExists(())) => (ExpectedRevision::StreamExists, Echo::StreamExists(())),
-            None => return Err(Failure::invalid("the append does not say what it expects")),
+            None => (ExpectedRevision::Any, None),
         };
-        Ok(Self {
-            stream: stream_name(options.stream_identifier.as_ref())?,
-            correlation,
-            identifier: options.stream_identifier,
-            echo: Some(echo),
-            expected,
-            deadline: deadline(options.deadline_option),
-        })
+        let (stream, mut failure) = match stream_name(options.stream_identifier.as_ref()) {
+            Ok(stream) => (Some(stream), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        if echo.is_none() {
+            failure = Some(Failure::invalid("the append does not say what it expects"));
+        }
+        let identifier = options.stream_identifier;
+        let deadline = deadline(options.deadline_option);
+        (Self { correlation, identifier, echo, stream, expected, deadline }, failure)
     }
 
     fn answer(self, result: Answered) -> wire::BatchAppendResp {
@@ -256,10 +264,14 @@ async fn make(caller: Arc<dyn Caller>, open: Open) -> wire::BatchAppendResp {
     if head.deadline.is_zero() {
         return head.answer(Answered::Error(timeout()));
     }
-    if let Some(failure) = failure {
-        return head.answer(Answered::Error(status_of(failure)));
-    }
-    let append = append_to(&*caller, head.stream.clone(), head.expected, events.events);
+    let stream = match (head.stream.clone(), failure) {
+        (Some(stream), None) => stream,
+        (_, failure) => {
+            let failure = failure.unwrap_or(Failure::Storage);
+            return head.answer(Answered::Error(status_of(failure)));
+        }
+    };
+    let append = append_to(&*caller, stream, head.expected, events.events);
     let result = match tokio::time::timeout(head.deadline, append).await {
         Err(_) => Answered::Error(timeout()),
         Ok(Err(failure)) => Answered::Error(status_of(failure)),
