@@ -7,6 +7,7 @@ use quipu_core::{BoxFuture, EventStore, StorageError, Timestamp};
 use tonic::{Request, Status};
 
 use crate::failure::Failure;
+use crate::persistent_subscriptions::Subsystem;
 
 /// Whoever makes a request. The server puts one in the extensions of each.
 pub trait Caller: Send + Sync {
@@ -39,8 +40,14 @@ pub trait Caller: Send + Sync {
     /// The address that the connection came in at.
     fn address(&self) -> SocketAddr;
 
+    /// Where the caller is, for people.
+    fn peer(&self) -> String;
+
     /// The server's users.
     fn users(&self) -> &dyn Users;
+
+    /// The server's persistent subscriptions.
+    fn subscriptions(&self) -> Arc<Subsystem>;
 
     /// Work on the server and its store.
     fn operations(&self) -> &dyn Operations;

@@ -2,6 +2,7 @@
 
 mod answering;
 mod changes;
+mod groups;
 mod notes;
 mod reading;
 mod store;
@@ -9,6 +10,7 @@ mod subscribing;
 
 use axum::Router;
 use quipu_wire::proto::DESCRIPTORS;
+use quipu_wire::proto::groups_server::GroupsServer;
 use quipu_wire::proto::notes_server::NotesServer;
 use quipu_wire::proto::store_server::StoreServer;
 use tonic::service::Routes;
@@ -18,13 +20,14 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::service::Service;
 
 /// What the service of health knows: the server as a whole, and the services of the protocol.
-const HEALTHY: [&str; 3] = ["", "quipu.v1.Store", "quipu.v1.Notes"];
+const HEALTHY: [&str; 4] = ["", "quipu.v1.Store", "quipu.v1.Notes", "quipu.v1.Groups"];
 
 /// The routes of all gRPC services.
 pub(crate) fn routes(service: &Service) -> Router {
     let size_max = service.limits().request_size_max;
     let store = StoreServer::new(store::Handler).max_decoding_message_size(size_max);
     let notes = NotesServer::new(notes::Handler).max_decoding_message_size(size_max);
+    let groups = GroupsServer::new(groups::Handler).max_decoding_message_size(size_max);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .build_v1()
@@ -34,6 +37,7 @@ pub(crate) fn routes(service: &Service) -> Router {
     tokio::spawn(report_health(reporter, service.clone()));
     let routes = Routes::new(store)
         .add_service(notes)
+        .add_service(groups)
         .add_service(reflection)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health));
     let routes = quipu_kurrent::add_services(routes, size_max);

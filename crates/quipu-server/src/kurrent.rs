@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::middleware;
 use quipu_core::{BoxFuture, EventStore, StorageError};
 use quipu_kurrent::caller::{Caller, Denial, Operations, Users};
+use quipu_kurrent::persistent_subscriptions::Subsystem;
 
 use crate::security::{Access, Denied};
 use crate::server::Peer;
@@ -18,13 +19,28 @@ use operations::LastScavenge;
 use users::Directory;
 
 /// What the protocol needs to remember of a server, beside its store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     directory: Directory,
     scavenge: LastScavenge,
+    subscriptions: Arc<Subsystem>,
 }
 
 impl State {
+    /// What is remembered of a server with this store, which is open with system rights.
+    pub(crate) fn new(system: Arc<dyn EventStore>, owner: &str) -> Self {
+        Self {
+            directory: Directory::default(),
+            scavenge: LastScavenge::default(),
+            subscriptions: Arc::new(Subsystem::new(system, owner)),
+        }
+    }
+
+    /// The persistent subscriptions.
+    pub(crate) fn subscriptions(&self) -> &Arc<Subsystem> {
+        &self.subscriptions
+    }
+
     fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -38,9 +54,11 @@ impl State {
 pub(crate) fn with_callers(routes: Router) -> Router {
     routes.layer(middleware::map_request(async |mut request: Request| {
         if let Some(access) = request.extensions().get::<Access>().cloned() {
-            let local = request.extensions().get::<Peer>().map(|peer| peer.local);
+            let peer = request.extensions().get::<Peer>();
+            let local = peer.map(|peer| peer.local);
             let address = local.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 2113)));
-            let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address });
+            let peer = peer.map(|peer| peer.address);
+            let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address, peer });
             request.extensions_mut().insert(caller);
         }
         request
@@ -51,6 +69,7 @@ pub(crate) fn with_callers(routes: Router) -> Router {
 struct OwnCaller {
     access: Access,
     address: SocketAddr,
+    peer: Option<SocketAddr>,
 }
 
 impl Caller for OwnCaller {
@@ -82,8 +101,16 @@ impl Caller for OwnCaller {
         self.address
     }
 
+    fn peer(&self) -> String {
+        self.peer.map(|peer| peer.to_string()).unwrap_or_default()
+    }
+
     fn users(&self) -> &dyn Users {
         self
+    }
+
+    fn subscriptions(&self) -> Arc<Subsystem> {
+        Arc::clone(self.access.service().kurrent().subscriptions())
     }
 
     fn operations(&self) -> &dyn Operations {

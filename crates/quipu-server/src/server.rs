@@ -88,6 +88,9 @@ impl Server {
         self.service.stop();
         // A panic in it is on record already, and there is nothing left to stop then.
         let _panicked = self.accepting.await;
+        // Members are told by now. Another server can run their groups at once.
+        self.service.groups().stop().await;
+        self.service.kurrent().subscriptions().stop().await;
         let _panicked = self.keeping.await;
         if let Some(reloading) = self.reloading {
             let _panicked = reloading.await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use quipu_core::{EventStore, Rights};
 use quipu_engine::Engine;
+use quipu_groups::group::{Groups, GroupsOptions};
 use tokio::sync::watch;
 
 use crate::config::Limits;
@@ -31,6 +32,7 @@ struct Inner {
     /// Replaced as a whole when the configuration is read again.
     limits: RwLock<Arc<Limits>>,
     metrics: Arc<Metrics>,
+    groups: Arc<Groups>,
     slots: Slots,
     authority: Authority,
     kurrent: kurrent::State,
@@ -75,15 +77,21 @@ impl Service {
         authority: Authority,
     ) -> Self {
         let metrics = Arc::new(Metrics::new(engine.as_ref()));
+        let store: Arc<dyn EventStore> = Arc::new(Metered::new(store, &metrics));
+        let system: Arc<dyn EventStore> = Arc::new(Metered::new(system, &metrics));
+        let owner = format!("server {}", std::process::id());
+        let kurrent = kurrent::State::new(Arc::clone(&system), &owner);
+        let options = GroupsOptions { owner, ..GroupsOptions::default() };
         let inner = Inner {
-            store: Arc::new(Metered::new(store, &metrics)),
-            system: Arc::new(Metered::new(system, &metrics)),
+            groups: Arc::new(Groups::new(Arc::clone(&store), options)),
+            store,
+            system,
             engine,
             limits: RwLock::new(Arc::new(limits)),
             metrics,
             slots: Slots::default(),
             authority,
-            kurrent: kurrent::State::default(),
+            kurrent,
             stopping: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -130,6 +138,11 @@ impl Service {
     /// What KurrentDB's protocol remembers of this server.
     pub(crate) fn kurrent(&self) -> &kurrent::State {
         &self.inner.kurrent
+    }
+
+    /// The consumer groups. Handlers ask first what the caller may do.
+    pub(crate) fn groups(&self) -> &Arc<Groups> {
+        &self.inner.groups
     }
 
     /// What is counted and timed.

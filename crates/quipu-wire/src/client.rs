@@ -2,6 +2,7 @@
 
 mod calls;
 mod connecting;
+mod groups;
 mod notes;
 mod reading;
 mod subscription;
@@ -22,6 +23,7 @@ use crate::proto;
 use crate::to_proto;
 use connecting::Credentials;
 pub use connecting::{ClientIdentity, ClientOptions, ConnectError};
+pub use groups::{Answers, Groups, Member};
 use reading::{RemoteBatches, broken, malformed};
 use subscription::RemoteSubscription;
 

@@ -8,13 +8,19 @@ use quipu_core::{
     Append, AppendCondition, Appended, AppendedStream, AsOf, Change, Checkpoint, ComponentKey,
     ComponentKind, ComponentRequest, ComponentState, ComponentStatus, ContentType, Direction,
     EventBatch, EventId, EventSpan, EventType, ExpectedRevision, Incarnation, IndexEntry, Lease,
-    ListStreams, LogId, LogIdentity, NewEvent, ParkedItem, Position, Query, QueryItem, ReadAll,
-    ReadIndex, ReadStream, Revision, Snapshot, StreamInfo, StreamMetadata, StreamName, StreamState,
-    Subscribe, SubscribeFrom, SwapCheckpoint, Tags, Term, Timestamp, Violation,
+    ListStreams, LogId, LogIdentity, NewEvent, Position, Query, QueryItem, ReadAll, ReadIndex,
+    ReadStream, Revision, Snapshot, StreamInfo, StreamMetadata, StreamName, StreamState, Subscribe,
+    SubscribeFrom, SwapCheckpoint, Tags, Term, Timestamp, Violation,
 };
 use uuid::Uuid;
 
 use crate::proto;
+
+mod groups;
+pub(crate) use groups::parked_item;
+pub use groups::{
+    CAPACITY_MAX, Dispatched, dispatches, group_config, group_status, join_group, nack,
+};
 
 /// A message that says nothing valid. It does not succeed however often it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +31,8 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    fn new(field: &'static str, reason: impl Into<String>) -> Self {
+    /// What is wrong with which field.
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
         Self { field, reason: reason.into() }
     }
 
@@ -588,23 +595,9 @@ pub fn component_key(message: Option<proto::ComponentKey>) -> Result<ComponentKe
 pub fn component_status(
     message: Option<proto::ComponentStatus>,
 ) -> Result<ComponentStatus, Malformed> {
-    use proto::component_status::State;
     let message = message.ok_or_else(|| Malformed::missing("status"))?;
-    let state = match State::try_from(message.state) {
-        Ok(State::CatchingUp) => ComponentState::CatchingUp,
-        Ok(State::Live) => ComponentState::Live,
-        Ok(State::Paused) => ComponentState::Paused,
-        Ok(State::Stopped) => ComponentState::Stopped,
-        Ok(State::Retrying) => ComponentState::Retrying,
-        Ok(State::Unspecified) | Err(_) => {
-            return Err(Malformed::new("state", "no such state of a component"));
-        }
-    };
-    let parked = message.parked.into_iter().map(|item| ParkedItem {
-        position: Position::new(item.position),
-        key: item.key,
-        cause: item.cause,
-    });
+    let state = component_state(message.state)?;
+    let parked = message.parked.into_iter().map(parked_item);
     Ok(ComponentStatus {
         key: component_key(message.key)?,
         owner: message.owner,
@@ -617,6 +610,20 @@ pub fn component_status(
         parked: parked.collect(),
         reported_at: time(message.reported_at),
     })
+}
+
+fn component_state(state: i32) -> Result<ComponentState, Malformed> {
+    use proto::component_status::State;
+    match State::try_from(state) {
+        Ok(State::CatchingUp) => Ok(ComponentState::CatchingUp),
+        Ok(State::Live) => Ok(ComponentState::Live),
+        Ok(State::Paused) => Ok(ComponentState::Paused),
+        Ok(State::Stopped) => Ok(ComponentState::Stopped),
+        Ok(State::Retrying) => Ok(ComponentState::Retrying),
+        Ok(State::Unspecified) | Err(_) => {
+            Err(Malformed::new("state", "no such state of a component"))
+        }
+    }
 }
 
 /// What a component is asked to do.

@@ -16,7 +16,8 @@ mod client;
 #[cfg(test)]
 mod descriptors;
 
-pub use client::{Client, ClientIdentity, ClientOptions, ConnectError};
+pub use client::{Answers, Client, ClientIdentity, ClientOptions, ConnectError, Groups, Member};
+pub use from_proto::Dispatched;
 pub use status::{Refused, RemoteError, TransportError};
 
 /// The messages and services as `proto/quipu/v1` has them.

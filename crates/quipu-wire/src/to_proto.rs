@@ -3,13 +3,17 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use quipu_core::{
     Append, AppendCondition, Appended, AsOf, Change, Checkpoint, ComponentKey, ComponentKind,
-    ComponentRequest, ComponentState, ComponentStatus, Direction, EventBatch, EventRef,
-    ExpectedRevision, IndexEntry, IndexRead, Lease, ListStreams, LogIdentity, NewEvent, Query,
-    ReadAll, ReadIndex, ReadStream, Snapshot, StreamInfo, StreamName, StreamState, Subscribe,
-    SubscribeFrom, Term, Violation,
+    ComponentRequest, ComponentStatus, Direction, EventBatch, EventRef, ExpectedRevision,
+    IndexEntry, IndexRead, Lease, ListStreams, LogIdentity, NewEvent, Query, ReadAll, ReadIndex,
+    ReadStream, Snapshot, StreamInfo, StreamName, StreamState, Subscribe, SubscribeFrom, Term,
+    Violation,
 };
 
 use crate::proto;
+
+mod groups;
+pub(crate) use groups::nack;
+pub use groups::{dispatches, group_config, group_status, parked_item};
 
 /// The events of a batch in messages of at most `size_max` bytes, but with one event at least.
 ///
@@ -474,24 +478,12 @@ pub fn component_key(key: &ComponentKey) -> proto::ComponentKey {
 
 /// How a component is.
 pub fn component_status(status: ComponentStatus) -> proto::ComponentStatus {
-    use proto::component_status::State;
-    let state = match status.state {
-        ComponentState::CatchingUp => State::CatchingUp,
-        ComponentState::Live => State::Live,
-        ComponentState::Paused => State::Paused,
-        ComponentState::Stopped => State::Stopped,
-        ComponentState::Retrying => State::Retrying,
-    };
-    let parked = status.parked.into_iter().map(|item| proto::ParkedItem {
-        position: item.position.get(),
-        key: item.key,
-        cause: item.cause,
-    });
+    let parked = status.parked.into_iter().map(parked_item);
     proto::ComponentStatus {
         key: Some(component_key(&status.key)),
         owner: status.owner,
         epoch: status.epoch,
-        state: state.into(),
+        state: groups::component_state(status.state).into(),
         position: status.position.get(),
         lag: status.lag,
         last_error: status.last_error,

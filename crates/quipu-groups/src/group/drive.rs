@@ -538,6 +538,7 @@ impl<'a, B: Backing> Drive<'a, B> {
             checkpoint: self.machine.saved(),
             position: self.machine.position(),
             read_to: self.machine.read_to(),
+            lag: self.lag,
             counts: self.machine.counts(),
             settled_total: self.machine.settled_total(),
             settled_last_second: self.settled_last_second,

@@ -110,6 +110,8 @@ pub struct GroupInfo {
     pub position: Position,
     /// How far the log was read.
     pub read_to: Position,
+    /// How many places lie between it and the end, as of the last second.
+    pub lag: u64,
     /// How many events are where.
     pub counts: GroupCounts,
     /// How many events were settled since the group began to run here.

@@ -7,9 +7,14 @@ use crate::slice::{SLICE_COUNT, slice_of};
 
 /// A member of a group, for as long as it is connected. A number that rises with each one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(pub(super) u64);
+pub struct MemberId(u64);
 
 impl MemberId {
+    /// The member of this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The member as a number.
     pub const fn get(self) -> u64 {
         self.0

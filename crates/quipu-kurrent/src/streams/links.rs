@@ -1,6 +1,6 @@
 //! Links: events that stand for another event, `<revision>@<stream>` in their data.
 
-use quipu_core::{EventBatch, EventRef, ReadStream, Revision, StreamName};
+use quipu_core::{EventBatch, EventRef, EventStore, ReadError, ReadStream, Revision, StreamName};
 
 use crate::caller::Caller;
 use crate::convert::{IdForm, LINK_TYPE, recorded};
@@ -76,7 +76,7 @@ pub async fn read_event(
 }
 
 /// What a link's data says.
-fn target(data: &[u8]) -> Option<(StreamName, Revision)> {
+pub(crate) fn target(data: &[u8]) -> Option<(StreamName, Revision)> {
     let text = std::str::from_utf8(data).ok()?;
     let (revision, stream) = text.split_once('@')?;
     Some((StreamName::new(stream).ok()?, Revision::new(revision.parse().ok()?)))
@@ -88,11 +88,18 @@ async fn find(
     stream: StreamName,
     revision: Revision,
 ) -> Result<EventBatch, Failure> {
-    let read = ReadStream::new(stream).from(revision).limit(1);
-    let read = caller.store().read_stream(read).await;
-    let mut read = read.map_err(|error| Failure::of_read(caller, &error))?;
-    let batch = read.batches.next().await.map_err(|error| Failure::of_read(caller, &error))?;
-    let mut batch = batch.unwrap_or_default();
+    let found = find_in(&*caller.store(), stream, revision).await;
+    found.map_err(|error| Failure::of_read(caller, &error))
+}
+
+/// The event at this place of a stream; none where the stream does not show it.
+pub(crate) async fn find_in(
+    store: &dyn EventStore,
+    stream: StreamName,
+    revision: Revision,
+) -> Result<EventBatch, ReadError> {
+    let mut read = store.read_stream(ReadStream::new(stream).from(revision).limit(1)).await?;
+    let mut batch = read.batches.next().await?.unwrap_or_default();
     // A read begins with what is still shown, which may be behind the place asked for.
     batch.retain(|event| event.revision() == revision);
     Ok(batch)

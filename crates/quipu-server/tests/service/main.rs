@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod contract;
+mod groups;
 mod grpc;
 mod http;
 mod metrics;

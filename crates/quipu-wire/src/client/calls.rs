@@ -228,7 +228,7 @@ pub(super) fn fate(status: &Status) -> Fate {
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     timeout: Duration,
     answer: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {

@@ -7,6 +7,8 @@ use quipu_core::{
     AppendError, CheckpointError, InvalidAppend, LeaseError, Position, ReadError, RegistryError,
     StorageError, SubscribeError,
 };
+use quipu_groups::KeepError;
+use quipu_groups::group::{GroupEnd, GroupError};
 use tonic::Status;
 
 use super::{Refused, meaning, to_status};
@@ -32,6 +34,8 @@ pub enum Failure {
     Registry(RegistryError),
     /// A snapshot was not read or kept.
     Snapshot(StorageError),
+    /// Something about a consumer group was not done.
+    Group(GroupError),
     /// The request's message is not valid.
     Malformed(Malformed),
     /// The caller may not do this.
@@ -60,6 +64,12 @@ impl Failure {
             | Self::Checkpoint(CheckpointError::Storage(cause))
             | Self::Lease(LeaseError::Storage(cause))
             | Self::Registry(RegistryError::Storage(cause))
+            | Self::Group(
+                GroupError::Read(ReadError::Storage(cause))
+                | GroupError::Append(
+                    AppendError::Storage(cause) | AppendError::OutcomeUnknown(cause),
+                ),
+            )
             | Self::Snapshot(cause) => Some(cause),
             _ => None,
         }
@@ -74,6 +84,7 @@ impl Failure {
             Self::Checkpoint(error) => checkpoint(error),
             Self::Lease(error) => lease(error),
             Self::Registry(error) => registry(error),
+            Self::Group(error) => group(error),
             Self::Snapshot(error) => {
                 proto::Error { cause: chain(error), ..new(ErrorCode::Storage, "the store failed") }
             }
@@ -121,6 +132,7 @@ failure_from! {
     CheckpointError => Checkpoint,
     LeaseError => Lease,
     RegistryError => Registry,
+    GroupError => Group,
     StorageError => Snapshot,
     Malformed => Malformed,
     Refused => Refused,
@@ -316,5 +328,42 @@ fn registry(error: &RegistryError) -> proto::Error {
         RegistryError::ReadOnly => of(ErrorCode::ReadOnly, error),
         // Also what a later contract has.
         RegistryError::Storage(_) | _ => of(ErrorCode::Storage, error),
+    }
+}
+
+fn group(error: &GroupError) -> proto::Error {
+    match error {
+        GroupError::Unknown { name } => named(ErrorCode::GroupUnknown, error, name),
+        GroupError::Exists { name } => named(ErrorCode::GroupExists, error, name),
+        GroupError::Invalid { .. } => of(ErrorCode::GroupInvalid, error),
+        GroupError::Contended { name } => named(ErrorCode::GroupContended, error, name),
+        GroupError::TooManyActive { count_max } => {
+            proto::Error { size_max: *count_max as u64, ..of(ErrorCode::GroupTooManyActive, error) }
+        }
+        GroupError::Ended(end) => ended(end),
+        GroupError::Read(cause) => read(cause),
+        GroupError::Append(cause) => append(cause),
+        GroupError::Keep(KeepError::Unavailable(_)) => of(ErrorCode::Storage, error),
+        // Also what later versions have.
+        GroupError::Keep(_) | _ => of(ErrorCode::GroupFailed, error),
+    }
+}
+
+fn ended(end: &GroupEnd) -> proto::Error {
+    match end {
+        GroupEnd::Elsewhere { owner } => {
+            proto::Error { owner: owner.clone(), ..of(ErrorCode::GroupElsewhere, end) }
+        }
+        GroupEnd::Deleted => of(ErrorCode::GroupDeleted, end),
+        GroupEnd::Full { count_max } => {
+            proto::Error { size_max: *count_max as u64, ..of(ErrorCode::GroupFull, end) }
+        }
+        GroupEnd::Failed { cause } => {
+            proto::Error { cause: cause.clone(), ..new(ErrorCode::GroupFailed, "the group failed") }
+        }
+        // Also what later versions have.
+        GroupEnd::Lost | GroupEnd::Renewed | GroupEnd::Stopped | _ => {
+            of(ErrorCode::GroupRenewed, end)
+        }
     }
 }

@@ -5,6 +5,8 @@ use quipu_core::{
     RegistryError, StorageError, StreamName, SubscribeError, Timestamp,
 };
 
+use quipu_groups::group::{GroupEnd, GroupError};
+
 use super::remote;
 use crate::from_proto;
 use crate::proto::{self, ErrorCode};
@@ -193,5 +195,31 @@ impl ContractError for StorageError {
 
     fn storage(cause: StorageError) -> Self {
         cause
+    }
+}
+
+impl ContractError for GroupError {
+    fn known(error: &proto::Error) -> Option<Self> {
+        let name = error.name.clone();
+        let count_max = from_proto::count(error.size_max);
+        let ended = |end| Some(Self::Ended(end));
+        match error.code() {
+            ErrorCode::GroupUnknown => Some(Self::Unknown { name }),
+            ErrorCode::GroupExists => Some(Self::Exists { name }),
+            ErrorCode::GroupInvalid => Some(Self::Invalid { reason: error.message.clone() }),
+            ErrorCode::GroupContended => Some(Self::Contended { name }),
+            ErrorCode::GroupTooManyActive => Some(Self::TooManyActive { count_max }),
+            ErrorCode::GroupElsewhere => ended(GroupEnd::Elsewhere { owner: error.owner.clone() }),
+            ErrorCode::GroupRenewed => ended(GroupEnd::Renewed),
+            ErrorCode::GroupDeleted => ended(GroupEnd::Deleted),
+            ErrorCode::GroupFull => ended(GroupEnd::Full { count_max }),
+            ErrorCode::GroupFailed => ended(GroupEnd::Failed { cause: error.cause.clone() }),
+            ErrorCode::Stopping => ended(GroupEnd::Stopped),
+            _ => None,
+        }
+    }
+
+    fn storage(cause: StorageError) -> Self {
+        Self::Read(ReadError::Storage(cause))
     }
 }
