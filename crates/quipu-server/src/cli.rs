@@ -4,6 +4,7 @@
 //! and a wrong name, query or time is refused before anything is opened.
 
 mod access;
+mod group;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,9 @@ use quipu_server::text::{event_id, expected_revision};
 use crate::time;
 pub(crate) use access::{
     AuthArgs, CertArgs, CertVerb, RuleArgs, RuleVerb, TokenArgs, TokenVerb, UserArgs, UserVerb,
+};
+pub(crate) use group::{
+    GroupArgs, GroupConsumeArgs, GroupCreateArgs, GroupGiveUp, GroupStrategy, GroupVerb, GroupWhich,
 };
 
 /// Keeps events durably in a directory: imports, appends, reads, follows and verifies them.
@@ -79,6 +83,7 @@ impl Verb {
                 | Self::Schemas(_)
                 | Self::Projections(_)
                 | Self::Parked(_)
+                | Self::Group(_)
                 | Self::Stream(_)
                 | Self::Completions(_)
         )
@@ -121,6 +126,7 @@ pub(crate) enum Verb {
     Schemas(SchemasArgs),
     Projections(ProjectionsArgs),
     Parked(ParkedArgs),
+    Group(GroupArgs),
     Verify(VerifyArgs),
     RebuildIndex(RebuildIndexArgs),
     Scavenge(ScavengeArgs),

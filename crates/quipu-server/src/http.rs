@@ -105,5 +105,7 @@ async fn metrics(Extension(access): Extension<Access>) -> impl IntoResponse {
     // A store that cannot be read has no frontier; its other metrics are wanted all the more.
     let frontier = service.store().frontier().await.map_or(0, Position::get);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], service.metrics().text(frontier, service.engine()))
+    let mut groups = service.groups().running_here().await;
+    groups.extend(service.kurrent().subscriptions().running_here().await);
+    ([(CONTENT_TYPE, kind)], service.metrics().text(frontier, service.engine(), &groups))
 }

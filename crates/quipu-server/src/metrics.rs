@@ -2,6 +2,7 @@
 //! `docs/metrics.md` has them all.
 
 mod engine;
+mod groups;
 mod metered;
 mod process;
 mod requests;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use quipu_engine::Engine;
+use quipu_groups::group::GroupInfo;
 
 pub(crate) use metered::Metered;
 pub(crate) use requests::Ending;
@@ -64,6 +66,7 @@ pub struct Metrics {
     disk: Family<Part, Gauge>,
     segments: Gauge,
     runs: Gauge,
+    groups: groups::OfGroups,
     resident: Gauge,
     files: Gauge,
     /// How far each subscription to the log has delivered.
@@ -99,6 +102,7 @@ impl Metrics {
             disk: Family::default(),
             segments: Gauge::default(),
             runs: Gauge::default(),
+            groups: groups::OfGroups::default(),
             resident: Gauge::default(),
             files: Gauge::default(),
             places: Mutex::default(),
@@ -164,6 +168,7 @@ impl Metrics {
         );
         to.register("segments", "Segments of the log", self.segments.clone());
         to.register("index_runs", "Runs of the index", self.runs.clone());
+        self.groups.register(to);
         to.register_with_unit(
             "resident_memory",
             "Memory of the process that is in use, files mapped into it included",
@@ -174,7 +179,13 @@ impl Metrics {
     }
 
     /// All metrics in the text format of `OpenMetrics` 1.0, with what the store is like right now.
-    pub(crate) fn text(&self, frontier: u64, engine: Option<&Engine>) -> String {
+    pub(crate) fn text(
+        &self,
+        frontier: u64,
+        engine: Option<&Engine>,
+        groups: &[(String, GroupInfo)],
+    ) -> String {
+        self.groups.set(groups);
         self.frontier.set(signed(frontier));
         self.look_at_subscriptions(frontier);
         if let Some(Ok(stats)) = engine.map(Engine::stats) {
