@@ -190,7 +190,7 @@ async fn no_request_stops_the_server() {
     }
 
     let body = serde_json::json!([{ "type": "Made", "data": {} }]);
-    world.post("/streams/after-all", &body).await.is(200);
+    world.post("/streams/after-all", &body).await.is(201);
     world.stop().await;
 }
 
