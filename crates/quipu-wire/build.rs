@@ -7,10 +7,11 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Each file by name: the descriptors beside them are no source.
-    for file in ["errors", "events", "notes", "quipu"] {
+    for file in ["admin", "errors", "events", "notes", "quipu"] {
         println!("cargo:rerun-if-changed=proto/quipu/v1/{file}.proto");
     }
-    let files = protox::compile(["quipu/v1/quipu.proto", "quipu/v1/notes.proto"], ["proto"])?;
+    let services = ["quipu/v1/quipu.proto", "quipu/v1/notes.proto", "quipu/v1/admin.proto"];
+    let files = protox::compile(services, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(files)?;

@@ -12,6 +12,7 @@ mod copy;
 mod side;
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::index::{Origin, Run, RunHeader};
 use crate::io::{Io, SystemIo};
 use crate::layout::Layout;
 use crate::manifest::{Found, ManifestFile};
-use crate::progress::Progress;
+use crate::progress::{Progress, Wish};
 use crate::recovery::{self, Access};
 use copy::{Copied, Copier, Source};
 
@@ -60,6 +61,9 @@ pub enum BackupError {
     /// What is kept beside the log could not be copied.
     #[error("what is beside the log could not be copied")]
     Beside(#[source] StorageError),
+    /// Whoever watched the progress wanted no more.
+    #[error("the backup was cancelled")]
+    Cancelled,
 }
 
 /// What a restore made.
@@ -145,10 +149,10 @@ impl Engine {
     /// # Errors
     ///
     /// See [`BackupError`].
-    pub fn backup(
+    pub fn backup<W: Wish>(
         &self,
         dest: impl AsRef<Path>,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> W,
     ) -> Result<BackedUp, BackupError> {
         let dest = dest.as_ref();
         let log = self.log();
@@ -166,7 +170,16 @@ impl Engine {
         let mut runs = log.index.runs();
         runs.retain(|run| run.name().last <= frontier);
         let source = Source { manifest, segments: log.segments(), runs };
-        let copied = Copier::new(Arc::clone(&log.io), dest, progress).copy(source)?;
+        let mut is_cancelled = false;
+        let mut watch = |own| {
+            let flow = progress(own).flow();
+            is_cancelled |= flow.is_break();
+            flow
+        };
+        let copied = match Copier::new(Arc::clone(&log.io), dest, &mut watch).copy(source) {
+            Err(_) if is_cancelled => return Err(BackupError::Cancelled),
+            copied => copied?,
+        };
         side::import(&log.io, dest, &copied.manifest, &beside).map_err(BackupError::Beside)?;
         let Copied { manifest, segment_count, size } = copied;
         let frontier = Position::new(manifest.floor.position);
@@ -215,8 +228,12 @@ pub fn restore_with(
     let backup = source.manifest.clone();
     let temporary = temporary_for(dest);
     clear(&*io, &temporary)?;
+    let mut watch = |own| {
+        progress(own);
+        ControlFlow::Continue(())
+    };
     let Copied { mut manifest, segment_count, size } =
-        Copier::new(Arc::clone(&io), &temporary, progress).copy(source)?;
+        Copier::new(Arc::clone(&io), &temporary, &mut watch).copy(source)?;
     let frontier = Position::new(manifest.floor.position);
     manifest.lives.begin(frontier);
     side::carry(&io, (directory, &backup), (&temporary, &manifest))

@@ -120,6 +120,11 @@ impl Engine {
         Self { inner: Arc::clone(&self.inner), rights }
     }
 
+    /// The directory of the store.
+    pub fn directory(&self) -> &Path {
+        self.log().layout.root()
+    }
+
     /// What opening found.
     pub fn recovery(&self) -> &Recovery {
         &self.inner.recovery

@@ -16,13 +16,14 @@
 mod judge;
 mod rewrite;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use quipu_core::{AppendError, StorageError};
 
 use crate::engine::Engine;
 use crate::error::DiskError;
-use crate::progress::Progress;
+use crate::progress::{Progress, Wish};
 use crate::segment::Segment;
 
 use judge::Judge;
@@ -88,6 +89,9 @@ pub enum ScavengeError {
     /// The disk did not do what it was asked, or a segment is damaged: run `quipu verify`.
     #[error("the store could not be scavenged")]
     Storage(#[source] StorageError),
+    /// Whoever watched the progress wanted no more.
+    #[error("scavenging was cancelled")]
+    Cancelled,
 }
 
 impl From<DiskError> for ScavengeError {
@@ -110,7 +114,10 @@ impl Engine {
     /// # Errors
     ///
     /// See [`ScavengeError`].
-    pub fn scavenge(&self, progress: &mut dyn FnMut(Progress)) -> Result<Scavenged, ScavengeError> {
+    pub fn scavenge<W: Wish>(
+        &self,
+        progress: &mut dyn FnMut(Progress) -> W,
+    ) -> Result<Scavenged, ScavengeError> {
         self.scavenge_with(ScavengeOptions::default(), progress)
     }
 
@@ -119,22 +126,22 @@ impl Engine {
     /// # Errors
     ///
     /// See [`ScavengeError`].
-    pub fn scavenge_with(
+    pub fn scavenge_with<W: Wish>(
         &self,
         options: ScavengeOptions,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress) -> W,
     ) -> Result<Scavenged, ScavengeError> {
         if self.is_read_only() {
             return Err(ScavengeError::ReadOnly);
         }
-        scavenge(self, options, progress)
+        scavenge(self, options, &mut |own| progress(own).flow())
     }
 }
 
 fn scavenge(
     engine: &Engine,
     options: ScavengeOptions,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Scavenged, ScavengeError> {
     let log = engine.log();
     let _only = match log.scavenging.try_lock() {
@@ -150,7 +157,9 @@ fn scavenge(
         if !log.health.is_open() {
             return Err(ScavengeError::Closed);
         }
-        progress(Progress::new(done, total, "segments"));
+        if progress(Progress::new(done, total, "segments")).is_break() {
+            return Err(ScavengeError::Cancelled);
+        }
         let mut verdict = judge.look_at(segment)?;
         if !verdict.is_worth_it(options.threshold_percent) {
             scavenged.left_count += verdict.going_count;
@@ -170,7 +179,8 @@ fn scavenge(
         scavenged.event_count += verdict.going_count;
         scavenged.freed_size += before.saturating_sub(rewritten.end());
     }
-    progress(Progress::new(total, total, "segments"));
+    // All is done: it is too late to want no more.
+    let _done = progress(Progress::new(total, total, "segments"));
     Ok(scavenged)
 }
 

@@ -18,6 +18,7 @@ mod window;
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::format::watermark::{WATERMARK_SIZE, WatermarkMark};
 use crate::io::{Io, SystemIo};
 use crate::layout::{Layout, parse_segment_name};
 use crate::options::OpenError;
-use crate::progress::Progress;
+use crate::progress::{Progress, Wish};
 
 /// How often a file that another process is replacing is read again.
 const ATTEMPT_COUNT_MAX: usize = 16;
@@ -83,6 +84,9 @@ pub enum VerifyError {
     /// There is no store there, or one that this version cannot read: as in opening it.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Whoever watched the progress wanted no more.
+    #[error("the verification was cancelled")]
+    Cancelled,
 }
 
 impl From<DiskError> for VerifyError {
@@ -99,10 +103,10 @@ impl From<DiskError> for VerifyError {
 /// # Errors
 ///
 /// [`VerifyError::Open`] where there is nothing to verify. Damage is not an error.
-pub fn verify(
+pub fn verify<W: Wish>(
     directory: &Path,
     damage: &mut dyn FnMut(Damage),
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> W,
 ) -> Result<Verified, VerifyError> {
     verify_with(Arc::new(SystemIo::new()), directory, damage, progress)
 }
@@ -113,15 +117,23 @@ pub fn verify(
 ///
 /// As in [`verify`].
 #[expect(clippy::needless_pass_by_value, reason = "callers hand disks over, as in opening")]
-pub fn verify_with(
+pub fn verify_with<W: Wish>(
     io: Arc<dyn Io>,
     directory: &Path,
     damage: &mut dyn FnMut(Damage),
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> W,
 ) -> Result<Verified, VerifyError> {
     let layout = Layout::new(directory);
     list_root(&io, directory)?;
-    let mut findings = Findings { damage, progress, damage_count: 0, done: 0, total: 0 };
+    let mut watch = |own| progress(own).flow();
+    let mut findings = Findings {
+        damage,
+        progress: &mut watch,
+        is_cancelled: false,
+        damage_count: 0,
+        done: 0,
+        total: 0,
+    };
     let Some(manifest) = verify_manifests(&io, &layout, &mut findings)? else {
         // Without a manifest nobody knows which segments count, nor what the index hashes with.
         let damage_count = findings.damage_count;
@@ -136,6 +148,9 @@ pub fn verify_with(
     let numbers = files.into_iter().map(|(number, ..)| number).collect();
     let walk = log::Walk::new(&io, &layout, &manifest, mark, index, &mut findings);
     let mut verified = walk.run(numbers);
+    if findings.is_cancelled {
+        return Err(VerifyError::Cancelled);
+    }
     verified.damage_count = findings.damage_count;
     for (_, size) in files_in(&io, &layout.torn())? {
         verified.torn_count += 1;
@@ -147,7 +162,9 @@ pub fn verify_with(
 /// Where damage and progress go.
 struct Findings<'a> {
     damage: &'a mut dyn FnMut(Damage),
-    progress: &'a mut dyn FnMut(Progress),
+    progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+    /// Whether whoever watches wants no more.
+    is_cancelled: bool,
     damage_count: u64,
     done: u64,
     total: u64,
@@ -174,7 +191,8 @@ impl Findings<'_> {
     /// Counts bytes that were looked at.
     fn advance(&mut self, size: u64) {
         self.done = (self.done + size).min(self.total);
-        (self.progress)(Progress::new(self.done, self.total, "bytes"));
+        let flow = (self.progress)(Progress::new(self.done, self.total, "bytes"));
+        self.is_cancelled |= flow.is_break();
     }
 }
 

@@ -80,6 +80,10 @@ impl Verb {
                 | Self::Projections(_)
                 | Self::Parked(_)
                 | Self::Stream(_)
+                | Self::Stats(_)
+                | Self::Verify(_)
+                | Self::Scavenge(_)
+                | Self::Backup(_)
                 | Self::Completions(_)
         )
     }
@@ -331,7 +335,9 @@ pub(crate) struct StreamsArgs {
 #[command(after_help = "\
 Examples:
   quipu stats
-  quipu stats --format jsonl")]
+  quipu stats --format jsonl
+
+On a server, streams are not looked into: reserved ones count, and none is named.")]
 pub(crate) struct StatsArgs {
     /// Count reserved events and streams too.
     #[arg(long)]
@@ -551,9 +557,12 @@ from that revision on. Other keys are yours.")]
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  quipu backup /mnt/backups/2026-03-31")]
+  quipu backup /mnt/backups/2026-03-31
+  quipu --url https://db.example.com:2113 backup 2026-03-31
+
+On a server DEST is a name: the backup goes into the directory that its --backup-dir names.")]
 pub(crate) struct BackupArgs {
-    /// The directory to make.
+    /// The directory to make; on a server, its name there.
     #[arg(value_name = "DEST")]
     pub(crate) dest: PathBuf,
 }

@@ -28,7 +28,7 @@ pub struct Limits {
     pub in_flight_max: u32,
     /// The most subscriptions at once of one principal.
     pub subscription_count_max: usize,
-    /// How long a TLS handshake or a request's head may take.
+    /// How long a TLS handshake or a request's head may take, and how long a body may pause.
     pub handshake_timeout: Duration,
     /// How long requests under way may take to end once the server stops.
     pub drain_timeout: Duration,
@@ -103,6 +103,9 @@ pub struct Settings {
     /// The file of principals and rules. [default: the data directory's name and .auth.json]
     #[arg(long, value_name = "FILE", env = "QUIPU_AUTH", hide_env_values = true)]
     pub auth: Option<PathBuf>,
+    /// The directory that backups over the network go to, each to one of its own in it.
+    #[arg(long, value_name = "DIRECTORY", env = "QUIPU_BACKUP_DIR", hide_env_values = true)]
+    pub backup_dir: Option<PathBuf>,
     /// Serve on this address without TLS or without authentication, although others can reach it.
     /// Who can reach it can read and change everything.
     #[arg(long, value_name = "ADDRESS")]

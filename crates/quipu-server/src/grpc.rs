@@ -1,14 +1,17 @@
 //! The native protocol: `quipu.v1` over gRPC. The services of KurrentDB's protocol are beside it.
 
+mod admin;
 mod answering;
 mod changes;
 mod notes;
 mod reading;
 mod store;
 mod subscribing;
+pub mod to_proto;
 
 use axum::Router;
 use quipu_wire::proto::DESCRIPTORS;
+use quipu_wire::proto::admin_server::AdminServer;
 use quipu_wire::proto::notes_server::NotesServer;
 use quipu_wire::proto::store_server::StoreServer;
 use tonic::service::Routes;
@@ -18,7 +21,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::service::Service;
 
 /// What the service of health knows: the server as a whole, and the services of the protocol.
-const HEALTHY: [&str; 3] = ["", "quipu.v1.Store", "quipu.v1.Notes"];
+const HEALTHY: [&str; 4] = ["", "quipu.v1.Store", "quipu.v1.Notes", "quipu.v1.Admin"];
 
 /// The routes of all gRPC services.
 pub(crate) fn routes(service: &Service) -> Router {
@@ -34,6 +37,7 @@ pub(crate) fn routes(service: &Service) -> Router {
     tokio::spawn(report_health(reporter, service.clone()));
     let routes = Routes::new(store)
         .add_service(notes)
+        .add_service(AdminServer::new(admin::Handler))
         .add_service(reflection)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health));
     let routes = quipu_kurrent::add_services(routes, size_max);

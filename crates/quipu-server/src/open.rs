@@ -76,10 +76,18 @@ impl Target {
         self.open(|data| for_writing_or_new(data, rights))
     }
 
-    fn open(&self, here: impl FnOnce(&Path) -> Result<Engine, OpenError>) -> anyhow::Result<Store> {
-        let Some(url) = &self.remote.url else { return Ok(Store::Here(here(&self.data)?)) };
+    /// The server, where the verb works on one.
+    pub(crate) fn server(&self) -> anyhow::Result<Option<Client>> {
+        let Some(url) = &self.remote.url else { return Ok(None) };
         let client = block_on(Client::connect(url, options(&self.remote)?));
-        Ok(Store::There(client.with_context(|| format!("could not connect to {url}"))?))
+        Ok(Some(client.with_context(|| format!("could not connect to {url}"))?))
+    }
+
+    fn open(&self, here: impl FnOnce(&Path) -> Result<Engine, OpenError>) -> anyhow::Result<Store> {
+        match self.server()? {
+            Some(client) => Ok(Store::There(client)),
+            None => Ok(Store::Here(here(&self.data)?)),
+        }
     }
 }
 

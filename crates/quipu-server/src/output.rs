@@ -14,6 +14,7 @@ use std::time::Duration;
 use console::{Style, Term};
 use indicatif::{ProgressBar, ProgressStyle};
 use quipu_engine::Progress;
+use quipu_wire::proto::TaskProgress;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 pub(crate) use events::EventPrinter;
@@ -286,6 +287,11 @@ impl Bar {
     /// Shows how far the store says that it has come.
     pub(crate) fn show(&self, progress: Progress) {
         self.advance(progress.done, progress.total, progress.unit);
+    }
+
+    /// Shows how far a server says that it has come.
+    pub(crate) fn show_remote(&self, progress: &TaskProgress) {
+        self.advance(progress.done, progress.total, &progress.unit);
     }
 
     /// Shows that `done` of `total` are done.

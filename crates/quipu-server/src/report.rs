@@ -8,6 +8,7 @@ use quipu_core::{AppendError, InvalidAppend, ReadError, StorageError, SubscribeE
 use quipu_engine::{
     BackupError, Corrupt, DiskError, OpenError, RestoreError, ScavengeError, VerifyError,
 };
+use quipu_wire::status::TaskError;
 
 use crate::output::{OutputError, print_error};
 
@@ -84,6 +85,8 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         Some("ask for an earlier position or time")
     } else if let Some(SubscribeError::BeyondEnd { .. }) = error.downcast_ref() {
         Some("leave --from out to begin with what comes next")
+    } else if let Some(task) = error.downcast_ref::<TaskError>() {
+        Some(task.hint())
     } else if is_damage(error) {
         Some("`quipu verify` lists all damage; restore a backup with `quipu restore`")
     } else {

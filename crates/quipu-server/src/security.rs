@@ -24,7 +24,7 @@ mod secret;
 
 pub use access::{Access, Denied};
 pub use audit::AUDIT_STREAM;
-pub(crate) use audit::keep;
+pub(crate) use audit::{keep, record_task};
 pub use authority::{Authority, Change};
 pub(crate) use authority::{LoginError, NewSession, Proof};
 pub(crate) use credentials::Stamp;

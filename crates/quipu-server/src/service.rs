@@ -1,11 +1,12 @@
 //! What every handler shares: the store, the limits, the metrics, and the wish to stop.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use quipu_core::{EventStore, Rights};
 use quipu_engine::Engine;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Limits;
 use crate::kurrent;
@@ -35,6 +36,10 @@ struct Inner {
     authority: Authority,
     kurrent: kurrent::State,
     stopping: watch::Sender<bool>,
+    /// Where backups go, if somebody said so.
+    backup_directory: OnceLock<PathBuf>,
+    /// Tasks on the store run one at a time.
+    task: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Service {
@@ -85,6 +90,8 @@ impl Service {
             authority,
             kurrent: kurrent::State::default(),
             stopping: watch::Sender::new(false),
+            backup_directory: OnceLock::new(),
+            task: Arc::new(Semaphore::new(1)),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -141,6 +148,25 @@ impl Service {
     /// have as many as they may.
     pub(crate) fn subscription_slot(&self, principal: &str) -> Option<Slot> {
         self.inner.slots.take(principal, self.limits().subscription_count_max)
+    }
+
+    /// Has backups go to directories in this one. It is said once, before the server starts.
+    pub fn set_backup_directory(&self, directory: PathBuf) {
+        let _said_before = self.inner.backup_directory.set(directory);
+    }
+
+    pub(crate) fn backup_directory(&self) -> Option<&Path> {
+        self.inner.backup_directory.get().map(PathBuf::as_path)
+    }
+
+    /// The place for one task on the store, until it is dropped; `None` where another has it.
+    pub(crate) fn task_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.task).try_acquire_owned().ok()
+    }
+
+    /// Whether the service is asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.inner.stopping.borrow()
     }
 
     /// Asks everything to come to its end: subscriptions first, since they never end by themselves.

@@ -1,5 +1,6 @@
 //! A client that is an event store: what the contract says, over the network.
 
+mod admin;
 mod calls;
 mod connecting;
 mod notes;
@@ -20,6 +21,7 @@ use tonic::transport::Channel;
 use crate::from_proto;
 use crate::proto;
 use crate::to_proto;
+pub use admin::Watch;
 use connecting::Credentials;
 pub use connecting::{ClientIdentity, ClientOptions, ConnectError};
 use reading::{RemoteBatches, broken, malformed};

@@ -16,7 +16,7 @@ mod client;
 #[cfg(test)]
 mod descriptors;
 
-pub use client::{Client, ClientIdentity, ClientOptions, ConnectError};
+pub use client::{Client, ClientIdentity, ClientOptions, ConnectError, Watch};
 pub use status::{Refused, RemoteError, TransportError};
 
 /// The messages and services as `proto/quipu/v1` has them.

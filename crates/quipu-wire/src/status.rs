@@ -6,6 +6,7 @@
 mod failure;
 mod known;
 mod table;
+mod task;
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,6 +16,7 @@ use tonic::{Code, Status};
 pub use failure::Failure;
 pub use known::ContractError;
 pub use table::{Meaning, TABLE, meaning};
+pub use task::TaskError;
 
 use crate::proto;
 

@@ -1,5 +1,7 @@
 //! Copying a log, each checksum compared on the way.
 
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +43,7 @@ pub(super) struct Copied {
 pub(super) struct Copier<'a> {
     io: Arc<dyn Io>,
     target: Layout,
-    progress: &'a mut dyn FnMut(Progress),
+    progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
     done: u64,
     total: u64,
     size: u64,
@@ -61,7 +63,7 @@ impl<'a> Copier<'a> {
     pub(super) fn new(
         io: Arc<dyn Io>,
         target: &Path,
-        progress: &'a mut dyn FnMut(Progress),
+        progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Self {
         Self { io, target: Layout::new(target), progress, done: 0, total: 0, size: 0 }
     }
@@ -78,7 +80,7 @@ impl<'a> Copier<'a> {
             segments.iter().map(|segment| (Arc::clone(segment), segment.end())).collect();
         self.total = segments.iter().map(|(_, end)| end).sum::<u64>()
             + runs.iter().map(|run| run.size()).sum::<u64>();
-        self.report();
+        self.report()?;
 
         let mut chain = Chain { number: 1, sequence: Some(1), previous_crc: 0, position: 1 };
         let mut floor = Floor::default();
@@ -127,7 +129,7 @@ impl<'a> Copier<'a> {
         let SegmentHeader { log, number, generation, first_position, .. } = segment.header;
         self.write_file(&self.target.segment(number, generation), &bytes[..used])?;
         self.done += (bytes.len() - used) as u64;
-        self.report();
+        self.report()?;
         if !is_last {
             let count = offsets.len() as u64;
             let end = u32::try_from(place.offset).unwrap_or(u32::MAX);
@@ -161,13 +163,19 @@ impl<'a> Copier<'a> {
             offset += chunk.len() as u64;
             self.done += chunk.len() as u64;
             self.size += chunk.len() as u64;
-            self.report();
+            self.report()?;
         }
         file.sync().map_err(DiskError::io("sync", path))
     }
 
-    fn report(&mut self) {
-        (self.progress)(Progress::new(self.done, self.total, "bytes"));
+    /// Says how far it has come. Whoever watches may want no more: that is an interruption.
+    fn report(&mut self) -> Result<(), DiskError> {
+        match (self.progress)(Progress::new(self.done, self.total, "bytes")) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => {
+                Err(DiskError::io("copy", self.target.root())(ErrorKind::Interrupted.into()))
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Comparing the index with the log.
 
+use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,10 +30,11 @@ pub(super) fn open(
             break runs;
         }
         let mut quiet = |_| {};
-        let mut still = |_| {};
+        let mut still = |_| ControlFlow::Continue(());
         let mut unheard = Findings {
             damage: &mut quiet,
             progress: &mut still,
+            is_cancelled: false,
             damage_count: 0,
             done: 0,
             total: 0,

@@ -113,6 +113,9 @@ impl<'a, 'b> Walk<'a, 'b> {
                 self.report_missing(next);
             }
             next = number + 1;
+            if self.findings.is_cancelled {
+                return self.verified;
+            }
             self.segment(number, number == last);
         }
         let (durable_segment, _, durable) = self.proven();

@@ -70,8 +70,8 @@ pub(super) async fn to_stream(
     if !FORMATS.contains(&format.as_str()) {
         return Err(request::unsupported(&format, &FORMATS));
     }
-    let size_max = access.service().limits().request_size_max;
-    let body = request::read_body(&parts.headers, body, size_max).await?;
+    let limits = access.service().limits();
+    let body = request::read_body(&parts.headers, body, &limits).await?;
     let events = events_of(&format, &body, &stream)?;
     let append = Append::to_stream(stream, demand.expected, events);
     let appended = access.store().append(append).await;
@@ -124,8 +124,8 @@ pub(super) async fn whole(
     let (parts, body) = request.into_parts();
     Params::read(parts.uri.query(), &[])?;
     require_json(&parts.headers)?;
-    let size_max = access.service().limits().request_size_max;
-    let body = request::read_body(&parts.headers, body, size_max).await?;
+    let limits = access.service().limits();
+    let body = request::read_body(&parts.headers, body, &limits).await?;
     let append = from_json::append_of(&body)?;
     let appended = access.store().append(append).await?;
     Ok(to_json::appended(&appended))

@@ -13,6 +13,7 @@ use quipu_core::{AsOf, Direction, EventId, ExpectedRevision, Query, QueryItem, S
 
 use super::failure;
 use super::problem::{Kind, Problem};
+use crate::config::Limits;
 use crate::{text, time};
 
 /// The most queries in one request.
@@ -317,12 +318,13 @@ pub(super) fn accepted(
     }
 }
 
-/// Reads the body, at most `size_max` bytes of it.
+/// Reads the body, at most as many bytes of it as the limits say, and for as long as some come.
 pub(super) async fn read_body(
     headers: &HeaderMap,
     mut body: Body,
-    size_max: usize,
+    limits: &Limits,
 ) -> Result<Bytes, Problem> {
+    let size_max = limits.request_size_max;
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let is_told_too_large = told.is_some_and(|size: usize| size > size_max);
     let mut bytes = BytesMut::new();
@@ -333,7 +335,9 @@ pub(super) async fn read_body(
     // One that waits to be told to go on is answered at once.
     let is_waiting = is_told_too_large && headers.contains_key(EXPECT);
     while !is_waiting && size <= most {
-        let Some(frame) = body.frame().await else { break };
+        let frame = tokio::time::timeout(limits.handshake_timeout, body.frame()).await;
+        let stalled = |_| Problem::malformed("the body stopped to arrive");
+        let Some(frame) = frame.map_err(stalled)? else { break };
         let frame = frame.map_err(|error| {
             Problem::malformed("the body did not arrive").because(error.to_string())
         })?;

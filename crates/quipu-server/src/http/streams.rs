@@ -202,8 +202,8 @@ pub(super) async fn set_metadata(
     let demand = Demand::read(&params, &parts.headers)?;
     let id = params.event_id()?;
     require_json(&parts.headers)?;
-    let size_max = access.service().limits().request_size_max;
-    let metadata = request::read_body(&parts.headers, body, size_max).await?;
+    let limits = access.service().limits();
+    let metadata = request::read_body(&parts.headers, body, &limits).await?;
     // The store checks what it means; this says where the text is not JSON.
     super::from_json::parse::<serde::de::IgnoredAny>(&metadata)?;
     let expected = demand.expected;

@@ -89,6 +89,9 @@ impl Served {
             (None, true) => Authority::open(),
         };
         let service = Service::of_engine(&engine, config.limits(), authority);
+        if let Some(directory) = &config.settings().backup_dir {
+            service.set_backup_directory(directory.clone());
+        }
         Ok(Self { service, engine: Some(engine), shop: args.sample, facts, _scratch: scratch })
     }
 

@@ -4,8 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use futures_lite::future::block_on;
-use quipu_core::{Batches, EventStore, ReadError, ReadStream, StreamName, StreamRead, StreamState};
+use quipu_core::{
+    Batches, EventStore, LogIdentity, ReadError, ReadStream, StreamName, StreamRead, StreamState,
+};
 use quipu_engine::{Engine, Stats};
+use quipu_server::grpc::to_proto;
+use quipu_wire::proto::StatsResponse;
 
 use super::streams::Pages;
 use super::{Answer, Context};
@@ -22,11 +26,24 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(crate) fn run(args: &StatsArgs, context: &mut Context) -> anyhow::Result<Answer> {
+    if let Some(client) = context.target.server()? {
+        let stats = block_on(client.stats())?;
+        let (events, streams) = (stats.event_count, stats.stream_count);
+        context.output.facts(&facts(client.identity(), &stats, events, streams))?;
+        return Ok(Answer::Yes);
+    }
     let engine = open::for_reading(&context.target.data)?;
     let stats = engine.stats()?;
     let survey = survey(&engine, &stats, args.system)?;
     let output = &mut context.output;
-    output.facts(&facts(&engine, &stats, &survey, args.system))?;
+    let hidden = if args.system { 0 } else { survey.reserved_event_count };
+    let events = stats.event_count.saturating_sub(hidden);
+    output.facts(&facts(
+        engine.identity(),
+        &to_proto::stats(&stats),
+        events,
+        survey.stream_count,
+    ))?;
     let mut table = Table::new(COLUMNS);
     for (stream, count) in &survey.longest {
         if output.format() == Format::Jsonl {
@@ -45,13 +62,8 @@ pub(crate) fn run(args: &StatsArgs, context: &mut Context) -> anyhow::Result<Ans
     Ok(Answer::Yes)
 }
 
-fn facts(engine: &Engine, stats: &Stats, survey: &Survey, system: bool) -> Vec<Fact> {
-    let identity = engine.identity();
-    let events = if system {
-        stats.event_count
-    } else {
-        stats.event_count.saturating_sub(survey.reserved_event_count)
-    };
+/// The store in numbers; of events and streams those that count.
+fn facts(identity: LogIdentity, stats: &StatsResponse, events: u64, streams: u64) -> Vec<Fact> {
     let parts =
         [stats.log_size, stats.index_size, stats.spare_size, stats.beside_size, stats.torn_size];
     let per_event = stats.log_size.checked_div(stats.event_count);
@@ -60,8 +72,8 @@ fn facts(engine: &Engine, stats: &Stats, survey: &Survey, system: bool) -> Vec<F
         fact("log_id", Value::Text(identity.log.to_string())),
         fact("incarnation", Value::Place(identity.incarnation.get())),
         fact("events", Value::Count(events)),
-        fact("streams", Value::Count(survey.stream_count)),
-        fact("last_position", Value::Place(stats.last.get())),
+        fact("streams", Value::Count(streams)),
+        fact("last_position", Value::Place(stats.last)),
         fact("segments", Value::Count(stats.segment_count)),
         fact("segments_rewritten", Value::Count(stats.rewritten_count)),
         fact("log_size", Value::Size(stats.log_size)),

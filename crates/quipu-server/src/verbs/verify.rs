@@ -1,6 +1,8 @@
 //! `quipu verify`: checks every byte of the store and lists what is damaged.
 
-use quipu_engine::{Damage, Verified};
+use futures_lite::future::block_on;
+use quipu_server::grpc::to_proto;
+use quipu_wire::proto::{Damage, Verified};
 
 use super::{Answer, Context};
 use crate::cli::{Format, VerifyArgs};
@@ -8,6 +10,7 @@ use crate::output::{Bar, Output, OutputError, Value, fact, group_digits, note};
 
 pub(crate) fn run(_: &VerifyArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let bar = Bar::new();
+    let server = context.target.server()?;
     let output = &mut context.output;
     let mut damage_count = 0_u64;
     let mut printed = Ok(());
@@ -17,9 +20,15 @@ pub(crate) fn run(_: &VerifyArgs, context: &mut Context) -> anyhow::Result<Answe
             printed = print(&damage, output);
         }
     };
-    let verified = quipu_engine::verify(&context.target.data, &mut damage, &mut |progress| {
-        bar.show(progress);
-    })?;
+    let verified = if let Some(client) = server {
+        let mut watch = |own| bar.show_remote(&own);
+        block_on(client.verify(&mut damage, &mut watch))?
+    } else {
+        let mut damage = |own| damage(to_proto::damage(&own));
+        let mut watch = |progress| bar.show(progress);
+        let verified = quipu_engine::verify(&context.target.data, &mut damage, &mut watch)?;
+        to_proto::verified(&verified)
+    };
     printed?;
     drop(bar);
     // The list is out before the sum, also where both go to one terminal.
@@ -46,9 +55,13 @@ pub(crate) fn run(_: &VerifyArgs, context: &mut Context) -> anyhow::Result<Answe
 
 fn print(damage: &Damage, output: &mut Output) -> Result<(), OutputError> {
     match output.format() {
-        Format::Table => output.text(&crate::output::plain(&damage.to_string())),
+        Format::Table => {
+            let Damage { file, offset, reason } = damage;
+            let line = format!("{file} is damaged at byte {offset}: {reason}");
+            output.text(&crate::output::plain(&line))
+        }
         Format::Jsonl => output.object(&[
-            fact("file", Value::Text(damage.file.display().to_string())),
+            fact("file", Value::Text(damage.file.clone())),
             fact("offset", Value::Place(damage.offset)),
             fact("reason", Value::Text(damage.reason.clone())),
         ]),

@@ -60,3 +60,41 @@ fn a_full_disk_is_an_error_until_there_is_space_and_reads_go_on() {
     assert!(text.contains("the disk is full") || text.contains("No space left"), "{text}");
     assert!(text.contains("hint: free some space"), "{text}");
 }
+
+/// The server stays up all the while: it refuses appends and reads on, and appends again once there is
+/// space.
+#[test]
+fn a_server_on_a_full_disk_reads_on_and_appends_again_when_there_is_space() {
+    let store = Store::missing();
+    let filling = "x".repeat(1 << 20);
+    let lines: String = (0..64)
+        .map(|i| format!("{{\"stream\":\"s-{i}\",\"type\":\"T\",\"data\":\"{filling}{i}\"}}\n"))
+        .collect();
+    store.file("in.jsonl", lines);
+
+    let text = run_on_small_disk(
+        &store,
+        "unset QUIPU_DATA; touch url; \
+         $QUIPU --data small/data serve --listen 127.0.0.1:0 --print-address > url 2> log & \
+         until grep -q http url; do sleep 0.05; done; export QUIPU_URL=$(cat url); \
+         $QUIPU import in.jsonl > first; echo full $?; \
+         $QUIPU read --all --format jsonl | grep -c position; \
+         $QUIPU read s-1 --format jsonl | grep -c position; \
+         mount -o remount,size=240m small; \
+         $QUIPU import in.jsonl > second; echo again $?; \
+         $QUIPU read --all --format jsonl | grep -c position; \
+         kill -TERM $!; wait $!; echo served $?; unset QUIPU_URL; \
+         $QUIPU --data small/data verify; echo verify $?",
+    );
+
+    let Some(text) = text else {
+        eprintln!("skipped: no file system may be mounted here");
+        return;
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.first(), Some(&"full 2"), "{text}");
+    let before: u64 = lines[1].parse().unwrap();
+    assert!((2..64).contains(&before), "{text}");
+    assert_eq!(lines[2..7], ["1", "again 0", "64", "served 0", "verify 0"], "{text}");
+    assert!(text.contains("the disk is full") && text.contains("hint: "), "{text}");
+}

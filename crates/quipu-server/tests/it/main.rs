@@ -18,6 +18,7 @@ mod damage;
 mod disk_full;
 mod export;
 mod help;
+mod history;
 mod import;
 mod names;
 mod output;

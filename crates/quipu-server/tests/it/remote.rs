@@ -80,7 +80,7 @@ fn a_server_that_is_not_there_is_named() {
 
 #[test]
 fn a_verb_that_needs_the_directory_says_so() {
-    for verb in [&["verify"][..], &["scavenge"], &["stats"], &["backup", "x"], &["serve"]] {
+    for verb in [&["rebuild-index"][..], &["restore", "x"], &["serve"], &["bench"]] {
         on("http://127.0.0.1:9", verb, "").fails("this verb works on a directory");
     }
 }
@@ -100,4 +100,29 @@ fn a_server_with_tokens_wants_one() {
     let refused = on(&url, &append, "");
     assert!(!refused.err().contains(&token), "{refused}");
     refused.fails("may not");
+}
+
+#[test]
+fn the_store_behind_a_server_is_looked_at_verified_copied_and_scavenged() {
+    let store = Store::with(&lines(500));
+    let backups = store.path("backups");
+    std::fs::create_dir(&backups).unwrap();
+    let backups = backups.display().to_string();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--print-address", "--backup-dir", &backups];
+    let running = store.start(&serve);
+    let url = running.line();
+
+    let stats = on(&url, &["stats"], "").ok();
+    assert_eq!(stats.fact("events"), "500");
+    assert_eq!(on(&url, &["scavenge"], "").ok().fact("scavenged"), "0");
+    assert!(on(&url, &["verify"], "").ok().err().contains("found no damage"));
+    let made = on(&url, &["backup", "monday"], "").ok();
+    assert_eq!(made.fact("last position"), "500");
+    on(&url, &["backup", "monday"], "").fails("there is a backup \"monday\" already");
+    on(&url, &["backup", "../out"], "").fails("cannot be the name of a backup");
+    drop(running);
+
+    let copy = Store::missing();
+    copy.run(&["restore", &format!("{backups}/monday")]).ok();
+    assert_eq!(copy.events().len(), 500);
 }

@@ -184,7 +184,7 @@ fn the_access_log_has_a_line_for_each_request_and_only_where_it_is_wanted() {
         let running = Running::start_with_errors_elsewhere(&mut command);
         let address = running.line().replace("http://", "");
 
-        get(&address, "/streams/order-1?secret=canary");
+        get(&address, "/streams/canary-1");
         get(&address, "/nothing/here");
         running.signal(Signal::TERM);
         assert_eq!(running.end(), Some(0));

@@ -9,7 +9,7 @@ use quipu_core::{
 };
 use tonic::Status;
 
-use super::{Refused, meaning, to_status};
+use super::{Refused, TaskError, meaning, to_status};
 use crate::from_proto::Malformed;
 use crate::proto::{self, ErrorCode};
 use crate::to_proto;
@@ -36,6 +36,8 @@ pub enum Failure {
     Malformed(Malformed),
     /// The caller may not do this.
     Refused(Refused),
+    /// Work on the store was not done.
+    Task(TaskError),
     /// The caller has as many subscriptions as they may.
     TooManySubscriptions {
         /// Who.
@@ -60,6 +62,7 @@ impl Failure {
             | Self::Checkpoint(CheckpointError::Storage(cause))
             | Self::Lease(LeaseError::Storage(cause))
             | Self::Registry(RegistryError::Storage(cause))
+            | Self::Task(TaskError::Storage(cause))
             | Self::Snapshot(cause) => Some(cause),
             _ => None,
         }
@@ -84,6 +87,7 @@ impl Failure {
             Self::Refused(error @ Refused::Forbidden { .. }) => {
                 new(ErrorCode::Forbidden, error.to_string())
             }
+            Self::Task(error) => task(error),
             Self::TooManySubscriptions { principal, count_max } => proto::Error {
                 size_max: *count_max as u64,
                 ..new(
@@ -124,6 +128,7 @@ failure_from! {
     StorageError => Snapshot,
     Malformed => Malformed,
     Refused => Refused,
+    TaskError => Task,
 }
 
 /// A message with this code, and what the table says of it.
@@ -135,6 +140,15 @@ fn new(code: ErrorCode, message: impl Into<String>) -> proto::Error {
         hint: row.hint.to_owned(),
         retryable: row.retryable,
         ..proto::Error::default()
+    }
+}
+
+fn task(error: &TaskError) -> proto::Error {
+    match error {
+        TaskError::InvalidName { name } | TaskError::Exists { name } => {
+            named(error.code(), error, name)
+        }
+        _ => of(error.code(), error),
     }
 }
 

@@ -116,4 +116,12 @@ pub const TABLE: &[Meaning] = &[
         "connect again, and subscribe after the last place that was handled"),
     later(ErrorCode::TooManySubscriptions, Code::ResourceExhausted, "subscribe.too_many",
         "end a subscription, then subscribe again"),
+    never(ErrorCode::TaskUnsupported, Code::FailedPrecondition, "task.unsupported",
+        "serve a directory; for backups, name their directory with --backup-dir"),
+    never(ErrorCode::BackupInvalidName, Code::InvalidArgument, "backup.invalid_name",
+        "use a name of 1 to 64 letters, digits, -, _ and dots, none of them first"),
+    never(ErrorCode::BackupExists, Code::AlreadyExists, "backup.exists",
+        "use another name"),
+    later(ErrorCode::TaskBusy, Code::Aborted, "task.busy",
+        "wait until the other task is done, then try again"),
 ];
