@@ -156,19 +156,8 @@ impl Index {
         } else {
             (LINK_TYPE, format!("{}@{}", event.revision(), event.stream()))
         };
-        let place = event.position().get();
-        // The same entry has the same id whenever it is read.
-        let id = Uuid::new_v5(&event.id().as_uuid(), self.name.as_str().as_bytes());
-        RecordedEvent {
-            id: Some(form.to_proto(id)),
-            stream_identifier: Some(stream_identifier(self.name.as_str())),
-            stream_revision: ordinal,
-            prepare_position: place,
-            commit_position: place,
-            metadata: properties(event_type, event.recorded_at(), false),
-            custom_metadata: bytes::Bytes::new(),
-            data: data.into(),
-        }
+        let body = Body { event_type, data };
+        entry_record(self.name.as_str(), event, ordinal, body, form)
     }
 
     fn not_found(&self) -> Content {
@@ -176,6 +165,49 @@ impl Index {
             stream_identifier: Some(stream_identifier(self.name.as_str())),
         })
     }
+}
+
+/// What an entry says.
+struct Body {
+    event_type: &'static str,
+    data: String,
+}
+
+/// An entry as an event of its stream.
+fn entry_record(
+    stream: &str,
+    event: EventRef<'_>,
+    ordinal: u64,
+    body: Body,
+    form: IdForm,
+) -> RecordedEvent {
+    let place = event.position().get();
+    RecordedEvent {
+        id: Some(form.to_proto(entry_id(stream, event))),
+        stream_identifier: Some(stream_identifier(stream)),
+        stream_revision: ordinal,
+        prepare_position: place,
+        commit_position: place,
+        metadata: properties(body.event_type, event.recorded_at(), false),
+        custom_metadata: bytes::Bytes::new(),
+        data: body.data.into(),
+    }
+}
+
+/// An entry's id: the same one whenever it is read.
+pub(crate) fn entry_id(stream: &str, event: EventRef<'_>) -> Uuid {
+    Uuid::new_v5(&event.id().as_uuid(), stream.as_bytes())
+}
+
+/// The link to an event that a stream of links has at this ordinal.
+pub(crate) fn link_record(
+    stream: &str,
+    event: EventRef<'_>,
+    ordinal: u64,
+    form: IdForm,
+) -> RecordedEvent {
+    let data = format!("{}@{}", event.revision(), event.stream());
+    entry_record(stream, event, ordinal, Body { event_type: LINK_TYPE, data }, form)
 }
 
 /// What is known of an entry beside its event.

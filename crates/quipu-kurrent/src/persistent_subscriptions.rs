@@ -4,6 +4,7 @@
 //! settings   what a subscription is, from requests and back
 //! subsystem  which there are, and those that run
 //! backing    their events, and the streams that keep their state
+//! index_source  the streams of system projections
 //! consuming  a consumer's call
 //! info       how a subscription is
 //! ```
@@ -13,6 +14,7 @@
 
 mod backing;
 mod consuming;
+mod index_source;
 mod info;
 mod settings;
 mod subsystem;
@@ -24,7 +26,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, caller_of};
 use crate::failure::Failure;
-use crate::proto::event_store::client::StreamIdentifier;
 use crate::proto::event_store::client::persistent_subscriptions as wire;
 use crate::streams::Answers;
 use settings::{Asked, Key, Origin};
@@ -53,15 +54,19 @@ async fn may_read(caller: &dyn Caller, origin: &Origin) -> Result<(), Failure> {
     read.map_err(|error| Failure::of_read(caller, &error))
 }
 
-/// The subscription that a request names: a stream's, or one of `$all`.
-fn key_of(
-    stream: Option<Option<&StreamIdentifier>>,
-    group: String,
-) -> Result<Key, Failure> {
-    match stream {
-        Some(identifier) => Key::of_stream(identifier, group),
-        None => Key::of_all(group),
-    }
+/// Which subscription options name: a stream's, or one of `$all`. The requests have the same words,
+/// each in its own types.
+macro_rules! key_of {
+    ($options:expr, $module:ident) => {{
+        use wire::$module::options::StreamOption;
+        match &$options.stream_option {
+            Some(StreamOption::StreamIdentifier(own)) => {
+                Key::of_stream(Some(own), $options.group_name)
+            }
+            Some(StreamOption::All(())) => Key::of_all($options.group_name),
+            None => Err(Failure::invalid("the request has no stream_option")),
+        }
+    }};
 }
 
 /// Where a replay ends among the parked events.
@@ -98,15 +103,9 @@ impl PersistentSubscriptions for Handler {
         &self,
         request: Request<wire::DeleteReq>,
     ) -> Result<Response<wire::DeleteResp>, Status> {
-        use wire::delete_req::options::StreamOption;
         let caller = caller_of(&request)?;
         let options = request.into_inner().options.ok_or_else(no_options)?;
-        let stream = match &options.stream_option {
-            Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-            Some(StreamOption::All(())) => None,
-            None => return Err(Failure::invalid("the request has no stream_option").into()),
-        };
-        let key = key_of(stream, options.group_name)?;
+        let key = key_of!(options, delete_req)?;
         may_read(&*caller, &key.origin).await?;
         caller.subscriptions().delete(&key).await?;
         Ok(Response::new(wire::DeleteResp {}))
@@ -130,15 +129,9 @@ impl PersistentSubscriptions for Handler {
         &self,
         request: Request<wire::GetInfoReq>,
     ) -> Result<Response<wire::GetInfoResp>, Status> {
-        use wire::get_info_req::options::StreamOption;
         let caller = caller_of(&request)?;
         let options = request.into_inner().options.ok_or_else(no_options)?;
-        let stream = match &options.stream_option {
-            Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-            Some(StreamOption::All(())) => None,
-            None => return Err(Failure::invalid("the request has no stream_option").into()),
-        };
-        let key = key_of(stream, options.group_name)?;
+        let key = key_of!(options, get_info_req)?;
         may_read(&*caller, &key.origin).await?;
         let status = caller.subscriptions().status(&key).await?;
         let subscription_info = Some(info::to_proto(&status));
@@ -149,19 +142,14 @@ impl PersistentSubscriptions for Handler {
         &self,
         request: Request<wire::ReplayParkedReq>,
     ) -> Result<Response<wire::ReplayParkedResp>, Status> {
-        use wire::replay_parked_req::options::{StopAtOption, StreamOption};
+        use wire::replay_parked_req::options::StopAtOption;
         let caller = caller_of(&request)?;
         let options = request.into_inner().options.ok_or_else(no_options)?;
-        let stream = match &options.stream_option {
-            Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-            Some(StreamOption::All(())) => None,
-            None => return Err(Failure::invalid("the request has no stream_option").into()),
-        };
         let stop_at = match options.stop_at_option {
             Some(StopAtOption::StopAt(place)) => Some(place),
             Some(StopAtOption::NoLimit(())) | None => None,
         };
-        let key = key_of(stream, options.group_name)?;
+        let key = key_of!(options, replay_parked_req)?;
         may_read(&*caller, &key.origin).await?;
         caller.subscriptions().replay(&key, end_of(&key, stop_at)?).await?;
         Ok(Response::new(wire::ReplayParkedResp {}))
@@ -171,19 +159,14 @@ impl PersistentSubscriptions for Handler {
         &self,
         request: Request<wire::TruncateParkedReq>,
     ) -> Result<Response<wire::TruncateParkedResp>, Status> {
-        use wire::truncate_parked_req::options::{StopAtOption, StreamOption};
+        use wire::truncate_parked_req::options::StopAtOption;
         let caller = caller_of(&request)?;
         let options = request.into_inner().options.ok_or_else(no_options)?;
-        let stream = match &options.stream_option {
-            Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-            Some(StreamOption::All(())) => None,
-            None => return Err(Failure::invalid("the request has no stream_option").into()),
-        };
         let stop_at = match options.stop_at_option {
             Some(StopAtOption::StopAt(place)) => Some(place),
             Some(StopAtOption::NoLimit(())) | None => None,
         };
-        let key = key_of(stream, options.group_name)?;
+        let key = key_of!(options, truncate_parked_req)?;
         may_read(&*caller, &key.origin).await?;
         caller.subscriptions().truncate(&key, end_of(&key, stop_at)?).await?;
         Ok(Response::new(wire::TruncateParkedResp {}))

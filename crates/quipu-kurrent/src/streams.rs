@@ -20,8 +20,8 @@ use request::{Count, ReadRequest};
 use wire::streams_server::Streams;
 
 pub use filter::{Filter, FilterError};
-pub(crate) use links::{find_in, target};
 pub use links::{Links, Shown, read_event};
+pub(crate) use links::{find_in, target};
 pub(crate) use subscribing::confirmation;
 
 /// The answers to a call that come one after the other. The next one is made when the transport has

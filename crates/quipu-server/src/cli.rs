@@ -18,11 +18,11 @@ use quipu_server::config::{DatabaseUrl, Settings};
 use quipu_server::text::{event_id, expected_revision};
 
 use crate::time;
-pub(crate) use group::{
-    GroupArgs, GroupConsumeArgs, GroupCreateArgs, GroupGiveUp, GroupStrategy, GroupVerb, GroupWhich,
-};
 pub(crate) use access::{
     AuthArgs, CertArgs, CertVerb, RuleArgs, RuleVerb, TokenArgs, TokenVerb, UserArgs, UserVerb,
+};
+pub(crate) use group::{
+    GroupArgs, GroupConsumeArgs, GroupCreateArgs, GroupGiveUp, GroupStrategy, GroupVerb, GroupWhich,
 };
 
 /// Keeps events durably in a directory: imports, appends, reads, follows and verifies them.

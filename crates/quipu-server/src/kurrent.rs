@@ -57,9 +57,7 @@ pub(crate) fn with_callers(routes: Router) -> Router {
     routes.layer(middleware::map_request(async |mut request: Request| {
         if let Some(access) = request.extensions().get::<Access>().cloned() {
             let peer = request.extensions().get::<Peer>();
-            let address = address_of(peer);
-            let peer = peer.map(|peer| peer.address);
-            let caller: Arc<dyn Caller> = Arc::new(OwnCaller { access, address, peer });
+            let caller: Arc<dyn Caller> = Arc::new(OwnCaller::new(access, peer));
             request.extensions_mut().insert(caller);
         }
         request
@@ -76,6 +74,12 @@ struct OwnCaller {
     access: Access,
     address: SocketAddr,
     peer: Option<SocketAddr>,
+}
+
+impl OwnCaller {
+    fn new(access: Access, peer: Option<&Peer>) -> Self {
+        Self { access, address: address_of(peer), peer: peer.map(|peer| peer.address) }
+    }
 }
 
 impl Caller for OwnCaller {

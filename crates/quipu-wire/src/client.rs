@@ -24,8 +24,8 @@ use crate::proto;
 use crate::to_proto;
 pub use admin::Watch;
 use connecting::Credentials;
-pub use groups::{Answers, Groups, Member};
 pub use connecting::{ClientIdentity, ClientOptions, ConnectError};
+pub use groups::{Answers, Groups, Member};
 use reading::{RemoteBatches, broken, malformed};
 use subscription::RemoteSubscription;
 

@@ -8,19 +8,19 @@ use quipu_core::{
     Append, AppendCondition, Appended, AppendedStream, AsOf, Change, Checkpoint, ComponentKey,
     ComponentKind, ComponentRequest, ComponentState, ComponentStatus, ContentType, Direction,
     EventBatch, EventId, EventSpan, EventType, ExpectedRevision, Incarnation, IndexEntry, Lease,
-    ListStreams, LogId, LogIdentity, NewEvent, Position, Query, QueryItem, ReadAll,
-    ReadIndex, ReadStream, Revision, Snapshot, StreamInfo, StreamMetadata, StreamName, StreamState,
-    Subscribe, SubscribeFrom, SwapCheckpoint, Tags, Term, Timestamp, Violation,
+    ListStreams, LogId, LogIdentity, NewEvent, Position, Query, QueryItem, ReadAll, ReadIndex,
+    ReadStream, Revision, Snapshot, StreamInfo, StreamMetadata, StreamName, StreamState, Subscribe,
+    SubscribeFrom, SwapCheckpoint, Tags, Term, Timestamp, Violation,
 };
 use uuid::Uuid;
 
 use crate::proto;
 
 mod groups;
+pub(crate) use groups::parked_item;
 pub use groups::{
     CAPACITY_MAX, Dispatched, dispatches, group_config, group_status, join_group, nack,
 };
-pub(crate) use groups::parked_item;
 
 /// A message that says nothing valid. It does not succeed however often it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,10 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use quipu_core::{
     Append, AppendCondition, Appended, AsOf, Change, Checkpoint, ComponentKey, ComponentKind,
-    ComponentRequest, ComponentStatus, Direction, EventBatch, EventRef,
-    ExpectedRevision, IndexEntry, IndexRead, Lease, ListStreams, LogIdentity, NewEvent, Query,
-    ReadAll, ReadIndex, ReadStream, Snapshot, StreamInfo, StreamName, StreamState, Subscribe,
-    SubscribeFrom, Term, Violation,
+    ComponentRequest, ComponentStatus, Direction, EventBatch, EventRef, ExpectedRevision,
+    IndexEntry, IndexRead, Lease, ListStreams, LogIdentity, NewEvent, Query, ReadAll, ReadIndex,
+    ReadStream, Snapshot, StreamInfo, StreamName, StreamState, Subscribe, SubscribeFrom, Term,
+    Violation,
 };
 
 use crate::proto;

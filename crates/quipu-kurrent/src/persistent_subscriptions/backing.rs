@@ -11,15 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quipu_core::{
     Append, AppendError, BoxFuture, Delivery, EventBatch, EventRef, EventStore, EventType,
     ExpectedRevision, NewEvent, Position, Query, ReadError, ReadStream, Revision, StreamName,
-    Subscribe, SubscribeError, SubscribeFrom, Subscription, Timestamp,
+    Subscribe, SubscribeError, SubscribeFrom, Subscription, Term, Timestamp,
 };
 use quipu_groups::KeepError;
-use quipu_groups::group::{
-    Backing, Kept, Note, Pulled, Reading, Replay, SetAside, Source,
-};
+use quipu_groups::group::{Backing, Kept, Note, Pulled, Reading, Replay, SetAside, Source};
 use quipu_groups::machine::Item;
 use serde_json::json;
 
+use super::index_source::{self, IndexSource, term_of};
 use super::settings::{Config, Key, Origin};
 use crate::convert::LINK_TYPE;
 use crate::streams::{Filter, find_in, target};
@@ -38,6 +37,8 @@ pub(super) struct Delivered {
     index: usize,
     /// Where links are resolved and it is one: what it stands for, which may be gone.
     target: Option<Arc<EventBatch>>,
+    /// Where it comes by an index: its ordinal there. Then the event is what an entry stands for.
+    ordinal: Option<u64>,
 }
 
 impl Delivered {
@@ -46,10 +47,19 @@ impl Delivered {
         self.batch.get(self.index).expect("it was made with an index of the batch")
     }
 
-    /// What the event stands for, if it is a link that was resolved; the inner `None` where that is
-    /// gone.
-    pub(super) fn target(&self) -> Option<Option<EventRef<'_>>> {
-        self.target.as_ref().map(|target| target.first())
+    /// Its ordinal in the index that it comes by, if it does.
+    pub(super) fn ordinal(&self) -> Option<u64> {
+        self.ordinal
+    }
+
+    /// Whether it is a link that was resolved.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// What a link that was resolved stands for, if that is still there.
+    pub(super) fn target(&self) -> Option<EventRef<'_>> {
+        self.target.as_ref().and_then(|target| target.first())
     }
 }
 
@@ -72,9 +82,9 @@ impl Streams {
 /// Whether `$all` without a filter hides the stream from everybody.
 fn is_hidden(stream: &str) -> bool {
     stream == "$epoch-information"
-        || stream.strip_prefix("$persistentsubscription-$all::").is_some_and(|rest| {
-            rest.ends_with("-checkpoint") || rest.ends_with("-parked")
-        })
+        || stream
+            .strip_prefix("$persistentsubscription-$all::")
+            .is_some_and(|rest| rest.ends_with("-checkpoint") || rest.ends_with("-parked"))
 }
 
 /// What a subscription stands on.
@@ -110,8 +120,7 @@ impl SubscriptionBacking {
     /// The last checkpoint, and where its stream is.
     async fn checkpoint(&self) -> Result<(Option<u64>, ExpectedRevision), ReadError> {
         let stream = self.streams.checkpoint.clone();
-        let mut read =
-            self.store.read_stream(ReadStream::new(stream).backward().limit(1)).await?;
+        let mut read = self.store.read_stream(ReadStream::new(stream).backward().limit(1)).await?;
         let last = read.state.last();
         let end = last.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
         let batch = read.batches.next().await?.unwrap_or_default();
@@ -164,7 +173,10 @@ impl SubscriptionBacking {
         let mut events = Vec::with_capacity(items.len());
         for SetAside { item, cause } in items {
             let event = item.event.event();
-            let data = format!("{}@{}", event.revision(), event.stream());
+            let data = match item.event.ordinal {
+                Some(ordinal) => format!("{ordinal}@{}", self.config.key.origin.name()),
+                None => format!("{}@{}", event.revision(), event.stream()),
+            };
             let metadata = json!({
                 "added": Timestamp::now().as_micros() / 1_000,
                 "reason": cause,
@@ -240,6 +252,11 @@ impl SubscriptionBacking {
         parked: EventRef<'_>,
     ) -> Result<Option<Item<Delivered>>, ReadError> {
         let Some((stream, revision)) = target(parked.data_bytes()) else { return Ok(None) };
+        if let Some(term) = term_of(stream.as_str()) {
+            let ordinal = revision.get();
+            let batch = index_source::entry(&*self.store, term, ordinal).await?;
+            return Ok(item_of_entry(&self.config, Arc::new(batch), 0, ordinal));
+        }
         let batch = find_in(&*self.store, stream, revision).await?;
         if batch.is_empty() {
             return Ok(None);
@@ -266,6 +283,12 @@ impl Backing for SubscriptionBacking {
             // It was looked at when the subscription was created.
             let filter = filter.transpose().ok().flatten();
             let subscribe = match self.config.stream() {
+                Some(stream) if term_of(stream.as_str()).is_some() => {
+                    let (store, config) = (Arc::clone(&self.store), Arc::clone(&self.config));
+                    let term = term_of(stream.as_str()).unwrap_or(Term::StreamNames);
+                    let source = IndexSource::begin(store, config, term, place.get()).await?;
+                    return Ok(Box::new(source) as Box<dyn Source<Delivered>>);
+                }
                 Some(stream) => {
                     let behind = place.get().checked_sub(1).map(Revision::new);
                     let from = behind.map_or(SubscribeFrom::Start, SubscribeFrom::After);
@@ -335,6 +358,10 @@ pub(super) async fn last_place(
             Ok((frontier > 0).then_some(frontier))
         }
         Origin::Stream(stream) => {
+            if let Some(term) = term_of(stream) {
+                let count = index_source::count_of(store, term).await?;
+                return Ok((count > 0).then_some(count));
+            }
             let Ok(stream) = StreamName::new(stream) else { return Ok(None) };
             let state = store.read_stream(ReadStream::new(stream).limit(0)).await?.state;
             Ok(state.last().map(|last| last.get() + 1))
@@ -418,7 +445,7 @@ async fn item_of(
     batch: Arc<EventBatch>,
     index: usize,
 ) -> Result<Item<Delivered>, ReadError> {
-    let mut delivered = Delivered { batch, index, target: None };
+    let mut delivered = Delivered { batch, index, target: None, ordinal: None };
     if config.resolves_links && delivered.event().event_type() == LINK_TYPE {
         let found = match target(delivered.event().data_bytes()) {
             Some((stream, revision)) => find_in(store, stream, revision).await?,
@@ -427,10 +454,28 @@ async fn item_of(
         delivered.target = Some(Arc::new(found));
     }
     let event = delivered.event();
-    let key = config.pin(event, delivered.target().flatten());
+    let key = config.pin(event, delivered.target());
     Ok(Item {
         position: place_in(&config.key, event),
         key: key.into(),
+        size: event.data_bytes().len() + event.metadata_bytes().len() + EVENT_SIZE,
+        event: delivered,
+    })
+}
+
+/// An entry of an index, if its event is still there.
+pub(super) fn item_of_entry(
+    config: &Config,
+    batch: Arc<EventBatch>,
+    index: usize,
+    ordinal: u64,
+) -> Option<Item<Delivered>> {
+    batch.get(index)?;
+    let delivered = Delivered { batch, index, target: None, ordinal: Some(ordinal) };
+    let event = delivered.event();
+    Some(Item {
+        position: Position::new(ordinal + 1),
+        key: config.pin(event, None).into(),
         size: event.data_bytes().len() + event.metadata_bytes().len() + EVENT_SIZE,
         event: delivered,
     })

@@ -18,6 +18,7 @@ use super::{may_read, no_options};
 use crate::caller::Caller;
 use crate::convert::{self, IdForm, recorded};
 use crate::failure::Failure;
+use crate::indexes::{entry_id, link_record};
 use crate::proto::event_store::client::persistent_subscriptions as wire;
 use crate::streams::Answers;
 use wire::read_resp::{Content, ReadEvent, SubscriptionConfirmation};
@@ -54,13 +55,9 @@ pub(super) async fn begin(
     let capacity = capacity.ok_or_else(|| Failure::invalid("the buffer_size must be above 0"))?;
     let Consumer { caller, peer, name } = consumer;
     may_read(&*caller, &key.origin).await?;
-    let joining = Joining {
-        name,
-        peer,
-        principal: caller.name().to_owned(),
-        ..Joining::new(capacity)
-    };
-    let membership = caller.subscriptions().join(&key, joining).await?;
+    let joining =
+        Joining { name, peer, principal: caller.name().to_owned(), ..Joining::new(capacity) };
+    let (config, membership) = caller.subscriptions().join(&key, joining).await?;
     let given = Arc::new(Given::new(capacity));
     let listening = tokio::spawn(listen(membership.answers(), Arc::clone(&given), words));
     let confirmation = SubscriptionConfirmation { subscription_id: key.id() };
@@ -69,6 +66,7 @@ pub(super) async fn begin(
         caller,
         key,
         form,
+        resolves_links: config.resolves_links,
         membership: Some(membership),
         given,
         listening: Some(listening),
@@ -184,6 +182,7 @@ struct Seat {
     caller: Arc<dyn Caller>,
     key: Key,
     form: IdForm,
+    resolves_links: bool,
     /// There until the seat is dropped.
     membership: Option<Membership<Delivered>>,
     given: Arc<Given>,
@@ -220,7 +219,7 @@ impl Seat {
         let content = self.content().await;
         self.is_over = !matches!(content, Ok(Some(_)));
         let content = content.transpose()?;
-        Some(content.map(|content| read_resp_of(content)))
+        Some(content.map(read_resp_of))
     }
 
     /// The next message; `None` once the consumer says no more.
@@ -253,10 +252,23 @@ impl Seat {
         use read_resp::read_event::{Count, Position as WirePosition};
         let delivered = &dispatch.item.event;
         let own = delivered.event();
-        self.given.give(own.id().as_uuid(), dispatch.item.position, dispatch.number);
+        let stream = self.key.origin.name();
+        let id = match delivered.ordinal() {
+            Some(_) => entry_id(stream, own),
+            None => own.id().as_uuid(),
+        };
+        self.given.give(id, dispatch.item.position, dispatch.number);
         let shown = |event: EventRef<'_>| recorded(event, self.form);
-        let (event, link) = match delivered.target() {
-            Some(target) => (target.map(shown), Some(shown(own))),
+        let (event, link) = match delivered.ordinal() {
+            Some(ordinal) => {
+                let link = link_record(stream, own, ordinal, self.form);
+                if self.resolves_links {
+                    (Some(shown(own)), Some(link))
+                } else {
+                    (Some(link), None)
+                }
+            }
+            None if delivered.is_resolved() => (delivered.target().map(shown), Some(shown(own))),
             None => (Some(shown(own)), None),
         };
         let retry_count = i32::try_from(dispatch.retry_count).unwrap_or(i32::MAX);

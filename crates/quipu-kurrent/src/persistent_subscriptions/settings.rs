@@ -251,8 +251,9 @@ impl Config {
                 target.unwrap_or_else(|| event.stream()).to_owned()
             }
             Sharing::Pinned => event.stream().to_owned(),
-            Sharing::PinnedByCorrelation => correlation(shown.metadata_bytes())
-                .unwrap_or_else(|| shown.stream().to_owned()),
+            Sharing::PinnedByCorrelation => {
+                correlation(shown.metadata_bytes()).unwrap_or_else(|| shown.stream().to_owned())
+            }
         }
     }
 
@@ -428,9 +429,8 @@ impl Asked {
     pub(super) fn config(self, after: u64) -> Result<Config, Failure> {
         let Self { key, start, filter, settings: it } = self;
         let failed = |reason: String| key.failed(reason);
-        let sharing = Sharing::of_name(&it.strategy).ok_or_else(|| {
-            failed(format!("Consumer strategy {} does not exist.", it.strategy))
-        })?;
+        let sharing = Sharing::of_name(&it.strategy)
+            .ok_or_else(|| failed(format!("Consumer strategy {} does not exist.", it.strategy)))?;
         if it.read_batch_size >= it.history_buffer_size {
             return Err(failed(
                 "BufferSize must be larger than ReadBatchSize: the history buffer is too small."

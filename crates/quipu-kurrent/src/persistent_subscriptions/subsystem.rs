@@ -8,9 +8,7 @@ use quipu_core::{
     Append, AppendError, ComponentKey, ComponentKind, EventStore, ExpectedRevision, NewEvent,
     ReadStream, Revision, StreamName,
 };
-use quipu_groups::group::{
-    Group, GroupEnd, GroupInfo, Hosting, Joining, Membership, Which, spawn,
-};
+use quipu_groups::group::{Group, GroupEnd, GroupInfo, Hosting, Joining, Membership, Which, spawn};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -224,13 +222,13 @@ impl Subsystem {
         &self,
         key: &Key,
         mut joining: Joining,
-    ) -> Result<Membership<Delivered>, Failure> {
+    ) -> Result<(Arc<Config>, Membership<Delivered>), Failure> {
         for _ in 0..2 {
             let (config, group) = self.start(key).await?;
             let count_max = usize::try_from(config.max_subscriber_count).unwrap_or_default();
             joining.member_count_max = count_max;
             match group.join(joining.clone()).await {
-                Ok(membership) => return Ok(membership),
+                Ok(membership) => return Ok((config, membership)),
                 // It stopped between being found and being joined.
                 Err(GroupEnd::Stopped | GroupEnd::Renewed | GroupEnd::Lost) => {}
                 Err(end) => return Err(failure_of(key, &end)),
@@ -325,7 +323,8 @@ impl Subsystem {
     }
 
     async fn write(&self, known: &mut Known, entry: &Entry) -> Result<(), Failure> {
-        let data = serde_json::to_vec(entry).map_err(|error| Failure::invalid(error.to_string()))?;
+        let data =
+            serde_json::to_vec(entry).map_err(|error| Failure::invalid(error.to_string()))?;
         let event = NewEvent::json(CONFIG_TYPE, data);
         let event = event.map_err(|error| Failure::invalid(error.to_string()))?;
         let expected = match known.next.checked_sub(1) {

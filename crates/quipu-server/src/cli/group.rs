@@ -12,7 +12,7 @@ use super::QueryArgs;
 #[command(after_help = "\
 Examples:
   quipu group create billing --query category:order
-  quipu group consume billing | ./handle
+  quipu group consume billing --format jsonl | ./handle
   quipu group parked billing
   quipu group replay billing --all")]
 pub(crate) struct GroupArgs {
@@ -33,8 +33,8 @@ Example:
     /// Shows how a group is, and its members.
     #[command(after_help = "Example:\n  quipu group info billing")]
     Info(GroupName),
-    /// Joins a group and prints its events as JSON lines; each is acknowledged once it is printed.
-    #[command(after_help = "Example:\n  quipu group consume billing --capacity 100 | ./handle")]
+    /// Joins a group and prints its events; each is acknowledged once it is printed.
+    #[command(after_help = "Example:\n  quipu group consume billing --format jsonl | ./handle")]
     Consume(GroupConsumeArgs),
     /// Lists what a group parked.
     #[command(after_help = "Example:\n  quipu group parked billing --format jsonl")]

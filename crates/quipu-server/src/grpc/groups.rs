@@ -122,8 +122,7 @@ impl Groups for Handler {
         let group = request.into_inner().group;
         readable(&access, &group).await?;
         let parked = access.service().groups().parked(&group).await.map_err(failed)?;
-        let message =
-            |item| Ok(ListParkedResponse { item: Some(to_proto::parked_item(item)) });
+        let message = |item| Ok(ListParkedResponse { item: Some(to_proto::parked_item(item)) });
         Ok(Response::new(stream::iter(parked.into_iter().map(message)).boxed()))
     }
 

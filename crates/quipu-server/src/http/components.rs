@@ -16,6 +16,7 @@ use super::from_json;
 use super::problem::Problem;
 use super::request::{self, Params};
 use super::to_json;
+use crate::config::Limits;
 use crate::security::Access;
 use crate::time;
 
@@ -252,7 +253,9 @@ pub(super) async fn request(
     let (parts, body) = request.into_parts();
     Params::read(parts.uri.query(), &[])?;
     require_json(&parts.headers)?;
-    let body = request::read_body(&parts.headers, body, BODY_SIZE_MAX).await?;
+    let own = access.service().limits();
+    let limits = Limits { request_size_max: BODY_SIZE_MAX.min(own.request_size_max), ..(*own).clone() };
+    let body = request::read_body(&parts.headers, body, &limits).await?;
     let wanted = from_json::parse::<RequestIn>(&body)?.parse()?;
     access.store().registry().request(&key, wanted).await?;
     Ok((StatusCode::ACCEPTED, to_json::json(&serde_json::json!({}))).into_response())

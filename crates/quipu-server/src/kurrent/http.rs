@@ -60,7 +60,7 @@ async fn stats(
     Extension(access): Extension<Access>,
     peer: Option<Extension<Peer>>,
 ) -> Json<Map<String, Value>> {
-    let caller = OwnCaller { address: address_of(peer.as_deref()), access };
+    let caller = OwnCaller::new(access, peer.as_deref());
     let stats = caller.statistics().await;
     Json(stats.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
 }

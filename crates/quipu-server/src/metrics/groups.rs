@@ -33,11 +33,7 @@ impl OfGroups {
             "Events of a group that are with members",
             self.in_flight.clone(),
         );
-        to.register(
-            "consumer_group_parked",
-            "Events that a group parked",
-            self.parked.clone(),
-        );
+        to.register("consumer_group_parked", "Events that a group parked", self.parked.clone());
     }
 
     pub(super) fn set(&self, groups: &[(String, GroupInfo)]) {

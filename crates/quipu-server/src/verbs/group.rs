@@ -184,11 +184,7 @@ fn info(context: &mut Context, groups: &Groups, name: &str) -> anyhow::Result<()
     Ok(context.output.table(&mut table)?)
 }
 
-fn consume(
-    context: &mut Context,
-    groups: &Groups,
-    args: &GroupConsumeArgs,
-) -> anyhow::Result<()> {
+fn consume(context: &mut Context, groups: &Groups, args: &GroupConsumeArgs) -> anyhow::Result<()> {
     let interrupt =
         Interrupt::on_signal().context("could not watch for signals")?.or_closed_output();
     let mut printer = EventPrinter::new();

@@ -351,10 +351,9 @@ fn group(error: &GroupError) -> proto::Error {
         GroupError::Exists { name } => named(ErrorCode::GroupExists, error, name),
         GroupError::Invalid { .. } => of(ErrorCode::GroupInvalid, error),
         GroupError::Contended { name } => named(ErrorCode::GroupContended, error, name),
-        GroupError::TooManyActive { count_max } => proto::Error {
-            size_max: *count_max as u64,
-            ..of(ErrorCode::GroupTooManyActive, error)
-        },
+        GroupError::TooManyActive { count_max } => {
+            proto::Error { size_max: *count_max as u64, ..of(ErrorCode::GroupTooManyActive, error) }
+        }
         GroupError::Ended(end) => ended(end),
         GroupError::Read(cause) => read(cause),
         GroupError::Append(cause) => append(cause),
