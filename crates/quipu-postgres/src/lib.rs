@@ -36,6 +36,12 @@
 //! - **A failover begins another life of the log**: whoever finds another timeline writes that down
 //!   before anything is appended to it.
 //!
+//! # The outbox
+//!
+//! Applications that are not event-sourced insert rows into the view `outbox`, in their own transactions
+//! and in whatever language: `insert into quipu.outbox (aggregatetype, aggregateid, type, payload)`.
+//! When the transaction commits, the row is an event in the stream `aggregatetype-aggregateid`.
+//!
 //! # Modules
 //!
 //! `sql` has every statement, and `migrations/` the tables and functions.

@@ -3,12 +3,12 @@
 //! Everyone takes locks in one order, so that nobody waits in a circle: the store-wide one, buckets
 //! by their number, then the rows of streams by the bytes of their names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use quipu_core::{
     Append, Change, METADATA_TYPE, Query, QueryItem, StreamName, TOMBSTONE_TYPE, category,
 };
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use sha2::{Digest as _, Sha256};
 
 /// How many buckets there are.
 const BUCKET_COUNT: u64 = 4_096;
@@ -25,15 +25,18 @@ pub(crate) struct Locks {
 }
 
 /// What a bucket is of. The numbers are the same on every node and in every version.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Type = 1,
     Tag = 2,
     Category = 3,
 }
 
+/// As the function `bucket` has it in the database.
 fn bucket(kind: Kind, name: &str) -> u64 {
-    1 + xxh3_64_with_seed(name.as_bytes(), kind as u64) % BUCKET_COUNT
+    let hash = Sha256::new().chain_update(format!("{}:", kind as u8)).chain_update(name).finalize();
+    let [high, low, ..]: [u8; 32] = hash.into();
+    1 + (u64::from(high) * 256 + u64::from(low)) % BUCKET_COUNT
 }
 
 /// The locks of some appends that are written together. `table` keeps stores in one database apart.
@@ -63,15 +66,15 @@ pub(crate) fn locks_of_change(table: u32, change: &Change, roots: &[StreamName])
 }
 
 fn lock_append(append: &Append, buckets: &mut BTreeMap<u64, bool>) {
+    // Most events of an append have the type and the category of another.
+    let mut names = HashSet::new();
     for (stream, event) in &append.events {
-        let tags = event.tags.iter().map(|tag| bucket(Kind::Tag, tag));
-        let names = [
-            bucket(Kind::Category, stream.category()),
-            bucket(Kind::Type, event.event_type.as_str()),
-        ];
-        for number in tags.chain(names) {
-            buckets.entry(number).or_insert(false);
-        }
+        names.insert((Kind::Category, stream.category()));
+        names.insert((Kind::Type, event.event_type.as_str()));
+        names.extend(event.tags.iter().map(|tag| (Kind::Tag, tag)));
+    }
+    for (kind, name) in names {
+        buckets.entry(bucket(kind, name)).or_insert(false);
     }
     for condition in &append.conditions {
         lock_query(&condition.query, buckets);

@@ -17,8 +17,10 @@ struct Migration {
     text: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "log", text: include_str!("../migrations/0001_log.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "log", text: include_str!("../migrations/0001_log.sql") },
+    Migration { number: 2, name: "outbox", text: include_str!("../migrations/0002_outbox.sql") },
+];
 
 /// The last migration that this program knows.
 const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;

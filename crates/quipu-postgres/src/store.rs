@@ -49,8 +49,6 @@ pub(crate) struct Shared {
     /// What keeps the locks of stores in one database apart: the id of this one's table of events.
     pub(crate) table: u32,
     known: Arc<Known>,
-    /// The highest frontier seen. One that was seen is one for ever.
-    frontier: AtomicU64,
     target: String,
 }
 
@@ -61,11 +59,18 @@ struct Known {
     name: String,
     /// Nothing is awaited while it is locked.
     life: RwLock<Life>,
+    /// The highest frontier seen. One that was seen is one for as long as the log's life lasts.
+    frontier: AtomicU64,
 }
 
 impl Known {
     fn set(&self, life: Life) {
-        *self.life.write().unwrap_or_else(PoisonError::into_inner) = life;
+        let mut own = self.life.write().unwrap_or_else(PoisonError::into_inner);
+        if own.lives.current() != life.lives.current() {
+            // The later life may have begun before it.
+            self.frontier.store(0, Ordering::SeqCst);
+        }
+        *own = life;
     }
 
     fn get(&self) -> Life {
@@ -98,7 +103,13 @@ impl PostgresStore {
         let life = Life::find(&sql, &mut connection, log).await.map_err(OpenError::Database)?;
         connection.close().await.ok();
         let known = Sql::new(&options.schema);
-        let known = Arc::new(Known { sql: known, log, name, life: RwLock::new(life) });
+        let known = Arc::new(Known {
+            sql: known,
+            log,
+            name,
+            life: RwLock::new(life),
+            frontier: AtomicU64::new(0),
+        });
         let pool = pool(&options, &known);
         let listening =
             PgPoolOptions::new().max_connections(1).connect_lazy_with(options.connect.clone());
@@ -112,7 +123,6 @@ impl PostgresStore {
             queue: Queue::new(options.group_count),
             table,
             known,
-            frontier: AtomicU64::new(0),
             counters,
             target: options.to_string(),
         };
@@ -146,11 +156,13 @@ impl PostgresStore {
     ///
     /// See [`ReadError`].
     pub async fn held_back(&self) -> Result<Duration, ReadError> {
-        let statement = &self.shared.sql.held_back;
-        let millis = sqlx::query_scalar(statement.text()).fetch_one(&self.shared.pool).await;
-        let millis: i64 =
-            millis.map_err(|cause| crate::error::read_error(statement.failed(cause)))?;
-        Ok(Duration::from_millis(u64_of(millis)))
+        self.shared.held_back().await.map_err(crate::error::read_error)
+    }
+
+    /// How many connections are in use, and how many are not.
+    pub fn connection_counts(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.shared.pool.num_idle()).unwrap_or(u32::MAX);
+        (self.shared.pool.size().saturating_sub(idle), idle)
     }
 
     /// Begins another life of the log at its end, as a failover does by itself. For whoever put an
@@ -237,13 +249,21 @@ impl Shared {
             Ok((position_of(row.try_get(0)?), position_of(row.try_get(1)?), now))
         };
         let (frontier, last, now) = read().map_err(failed)?;
-        let seen = self.frontier.fetch_max(frontier.get(), Ordering::SeqCst);
+        let seen = self.known.frontier.fetch_max(frontier.get(), Ordering::SeqCst);
         Ok(End { frontier: frontier.max(Position::new(seen)), last, now })
+    }
+
+    /// How long the oldest transaction that holds readers back is open.
+    pub(crate) async fn held_back(&self) -> Result<Duration, DatabaseError> {
+        let statement = &self.sql.held_back;
+        let millis = sqlx::query_scalar(statement.text()).fetch_one(&self.pool).await;
+        let millis = millis.map_err(|cause| statement.failed(cause))?;
+        Ok(Duration::from_millis(u64_of(millis)))
     }
 
     /// The highest frontier that was seen.
     pub(crate) fn seen(&self) -> Position {
-        Position::new(self.frontier.load(Ordering::SeqCst))
+        Position::new(self.known.frontier.load(Ordering::SeqCst))
     }
 }
 

@@ -170,6 +170,10 @@ async fn pull_all(
     if frontier <= *after {
         let end = shared.end().await.map_err(|error| subscribe_error(read_error(error)))?;
         frontier = end.frontier;
+        if *after > end.frontier.max(end.last) {
+            // A failover took back what was delivered: going on here would skip what now comes.
+            return Err(SubscribeError::BeyondEnd { after: *after, frontier });
+        }
     }
     if frontier <= *after {
         return Ok(Vec::new());

@@ -20,6 +20,8 @@ use crate::store::Shared;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often it is looked at while an append holds the frontier back.
 const HELD_INTERVAL: Duration = Duration::from_millis(5);
+/// How often it is looked whether a transaction holds readers back for long.
+const HELD_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often other nodes are told at most.
 const TELL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long to wait before the database is asked again after it failed, at first and at most.
@@ -34,6 +36,8 @@ pub struct Counters {
     pub(crate) cuts_retried: AtomicU64,
     /// Looks at the frontier that failed.
     pub(crate) looks_failed: AtomicU64,
+    /// For how many milliseconds readers were held back at the last look.
+    pub(crate) held_back: AtomicU64,
 }
 
 impl Counters {
@@ -45,6 +49,12 @@ impl Counters {
     /// How often an append was done again because the connection broke.
     pub fn cuts_retried(&self) -> u64 {
         self.cuts_retried.load(Ordering::Relaxed)
+    }
+
+    /// How long the oldest transaction that holds readers back was open when the store last looked,
+    /// which it does every few seconds.
+    pub fn held_back(&self) -> Duration {
+        Duration::from_millis(self.held_back.load(Ordering::Relaxed))
     }
 
     /// How often the frontier could not be looked at for those who wait.
@@ -139,12 +149,18 @@ struct Looker {
     /// The last event that was seen, be it above the frontier or not.
     last: quipu_core::Position,
     told_at: Instant,
+    /// When it was last looked whether a transaction holds readers back.
+    held_at: Instant,
     retry: Duration,
 }
 
 async fn look(store: Weak<Shared>) {
-    let mut looker =
-        Looker { last: quipu_core::Position::START, told_at: Instant::now(), retry: RETRY[0] };
+    let mut looker = Looker {
+        last: quipu_core::Position::START,
+        told_at: Instant::now(),
+        held_at: Instant::now(),
+        retry: RETRY[0],
+    };
     loop {
         let Some(shared) = store.upgrade() else { return };
         if shared.watch.is_stopped.load(Ordering::SeqCst) {
@@ -180,6 +196,13 @@ impl Looker {
                 watch.grown.notify(usize::MAX);
                 pause = self.retry;
                 self.retry = (self.retry * 2).min(RETRY[1]);
+            }
+        }
+        if self.held_at.elapsed() > HELD_LOOK_INTERVAL {
+            self.held_at = Instant::now();
+            if let Ok(held_back) = shared.held_back().await {
+                let millis = u64::try_from(held_back.as_millis()).unwrap_or(u64::MAX);
+                shared.counters.held_back.store(millis, Ordering::Relaxed);
             }
         }
         let since = self.told_at.elapsed();

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
 
 mod contract;
+mod failover;
 mod failures;
 mod opening;
+mod outbox;
+mod proxy;
 mod races;
 mod support;
 mod transactions;

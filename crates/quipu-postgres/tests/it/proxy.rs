@@ -1,0 +1,91 @@
+//! A way to the database that can be switched, and cut at the worst moment.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+
+pub(crate) struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    target: AtomicU16,
+    /// The answer to the next request that has this in it is not passed on, and its connection is cut.
+    swallowed: Mutex<Option<&'static [u8]>>,
+    cut: broadcast::Sender<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let shared = Arc::new(Shared {
+            target: AtomicU16::new(port),
+            swallowed: Mutex::new(None),
+            cut: broadcast::Sender::new(1),
+        });
+        let port = listener.local_addr().unwrap().port();
+        let own = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, Arc::clone(&own)));
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Where to find a database behind it.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let user = quipu_testing::postgres::USER;
+        format!("postgres://{user}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// Cuts all connections; those that come go to another server.
+    pub(crate) fn switch(&self, port: u16) {
+        self.shared.target.store(port, Ordering::SeqCst);
+        self.shared.cut.send(()).ok();
+    }
+
+    /// Passes the next request that has this in it on, and cuts its connection before the answer.
+    pub(crate) fn swallow_answer_to(&self, mark: &'static [u8]) {
+        *self.shared.swallowed.lock().unwrap() = Some(mark);
+    }
+}
+
+async fn serve(client: TcpStream, shared: Arc<Shared>) {
+    let target = shared.target.load(Ordering::SeqCst);
+    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+    let mut cut = shared.cut.subscribe();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let is_doomed = AtomicBool::new(false);
+    let has_mark = |request: &[u8]| {
+        let mut swallowed = shared.swallowed.lock().unwrap();
+        let found = swallowed.filter(|mark| request.windows(mark.len()).any(|it| it == *mark));
+        if found.is_some() {
+            *swallowed = None;
+            is_doomed.store(true, Ordering::SeqCst);
+        }
+        true
+    };
+    tokio::select! {
+        () = pass(from_client, to_server, has_mark) => {}
+        () = pass(from_server, to_client, |_| !is_doomed.load(Ordering::SeqCst)) => {}
+        _ = cut.recv() => {}
+    }
+}
+
+/// Passes bytes on as long as there are some and they may pass.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, may_pass: impl Fn(&[u8]) -> bool) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(size @ 1..) = from.read(&mut buffer).await {
+        let bytes = &buffer[..size];
+        if !may_pass(bytes) || to.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+}
