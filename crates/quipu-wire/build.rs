@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in ["admin", "errors", "events", "groups", "notes", "quipu"] {
         println!("cargo:rerun-if-changed=proto/quipu/v1/{file}.proto");
     }
-    let services = ["quipu", "notes", "groups", "admin"].map(|name| format!("quipu/v1/{name}.proto"));
+    let services =
+        ["quipu", "notes", "groups", "admin"].map(|name| format!("quipu/v1/{name}.proto"));
     let files = protox::compile(services, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;

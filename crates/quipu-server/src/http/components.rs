@@ -254,7 +254,8 @@ pub(super) async fn request(
     Params::read(parts.uri.query(), &[])?;
     require_json(&parts.headers)?;
     let own = access.service().limits();
-    let limits = Limits { request_size_max: BODY_SIZE_MAX.min(own.request_size_max), ..(*own).clone() };
+    let limits =
+        Limits { request_size_max: BODY_SIZE_MAX.min(own.request_size_max), ..(*own).clone() };
     let body = request::read_body(&parts.headers, body, &limits).await?;
     let wanted = from_json::parse::<RequestIn>(&body)?.parse()?;
     access.store().registry().request(&key, wanted).await?;

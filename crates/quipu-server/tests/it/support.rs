@@ -209,7 +209,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self::start_with_errors_elsewhere(command.stderr(Stdio::inherit()))
     }
 
