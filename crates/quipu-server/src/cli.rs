@@ -100,7 +100,8 @@ impl Verb {
 
     /// Whether the verb works on a store in a database, or needs no store.
     pub(crate) fn works_on_databases(&self) -> bool {
-        self.works_on_servers()
+        let is_about_files = matches!(self, Self::Stats(_) | Self::Verify(_) | Self::Backup(_));
+        self.works_on_servers() && !is_about_files
             || matches!(
                 self,
                 Self::Scavenge(_)
@@ -812,6 +813,12 @@ fn json_text(text: &str) -> Result<String, String> {
     }
 }
 
+fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    let url = DatabaseUrl::new(text);
+    url.options().map_err(|error| error.to_string())?;
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -822,10 +829,4 @@ mod tests {
 
         Cli::command().debug_assert();
     }
-}
-
-fn database_url(text: &str) -> Result<DatabaseUrl, String> {
-    let url = DatabaseUrl::new(text);
-    url.options().map_err(|error| error.to_string())?;
-    Ok(url)
 }

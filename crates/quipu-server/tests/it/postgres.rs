@@ -1,5 +1,6 @@
 //! The binary on `PostgreSQL`: verbs, nodes, and what is told where it cannot be used.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use quipu_testing::postgres::Server;
 use quipu_wire::{Client, ClientOptions};
 use rustix::process::Signal;
 
-use crate::support::{Ran, Running, Store, lines, run};
+use crate::support::{Ran, Running, Store, lines, quipu, run};
 
 const WRITER_COUNT: usize = 4;
 const APPEND_COUNT: usize = 60;
@@ -72,7 +73,7 @@ fn a_log_is_copied_there_and_back() {
     let Some(url) = database("copies") else { return };
     let store = Store::with(&lines(3_000));
     store.run(&["stream", "delete", "order-3"]).ok();
-    store.import(&lines(10).replace("order-", "later-"), &[]).ok();
+    store.import(lines(10).replace("order-", "later-"), &[]).ok();
     let back = store.path("back").display().to_string();
     let data = store.data().display().to_string();
     let map = store.path("map.jsonl").display().to_string();
@@ -86,9 +87,7 @@ fn a_log_is_copied_there_and_back() {
     assert_eq!(here.fact("copied"), there.fact("copied"));
     assert!(std::fs::read_to_string(map).unwrap().contains("\"count\":"));
     let export = |data: &str| {
-        let mut command = store.command();
-        command.args(["--data", data, "export", "--full"]);
-        let text = run(&mut command, b"").ok().out().to_owned();
+        let text = run(quipu(Path::new(data)).args(["export", "--full"]), b"").ok().out();
         // Places are the copy's own; what is in them is not.
         text.lines().map(|line| line.split_once("\"stream\"").unwrap().1.to_owned()).collect()
     };

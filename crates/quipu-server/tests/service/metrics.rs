@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, StreamName};
+use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, Query, StreamName};
 use quipu_engine::OpenOptions;
+use quipu_groups::group::GroupConfig;
 use quipu_server::config::Limits;
 use quipu_server::security::Authority;
 use quipu_server::server::Server;
@@ -79,8 +80,16 @@ async fn the_reference_page_has_every_metric_and_no_other() {
     world.client.append(first_of("order-1")).await.unwrap();
     world.ask("GET", "/streams/order-1", &[]).await;
     world.service.metrics().count_reload(true);
+    let groups = world.client.groups();
+    groups.create(&GroupConfig::new("billing", Query::all())).await.unwrap();
+    let _member = groups.join("billing", "worker-1", 1).await.unwrap();
 
-    assert_eq!(documented(), served(&world.metrics().await));
+    // Those of a store in a database are on the page too, and a server of a directory has none.
+    let (database, own): (BTreeMap<_, _>, BTreeMap<_, _>) = documented()
+        .into_iter()
+        .partition(|(name, _)| name.contains("database") || name == "quipu_held_back_seconds");
+    assert_eq!(database.len(), 6);
+    assert_eq!(own, served(&world.metrics().await));
 }
 
 /// The value of a metric with its labels.

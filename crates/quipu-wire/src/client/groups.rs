@@ -1,6 +1,7 @@
 //! Consumer groups over the network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quipu_core::{ParkedItem, Position};
 use quipu_groups::group::{GroupConfig, GroupError, GroupStatus, Nack};
@@ -19,6 +20,8 @@ use crate::to_proto;
 
 /// How many words of a member wait before it does.
 const WORD_COUNT_MAX: usize = 1_024;
+/// How long a member that leaves waits until it was heard.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The consumer groups of a server's log.
 ///
@@ -199,7 +202,9 @@ impl Groups {
         let mut messages = answer.map_err(from_status::<GroupError>)?.into_inner();
         let first = messages.message().await.map_err(from_status::<GroupError>)?;
         match first.and_then(|first| first.message) {
-            Some(consume_response::Message::Joined(_)) => Ok(Member { words, messages }),
+            Some(consume_response::Message::Joined(_)) => {
+                Ok(Member { words, messages: Some(messages) })
+            }
             _ => Err(GroupError::storage(quipu_core::StorageError::new(
                 "the server did not say that the member joined",
             ))),
@@ -224,11 +229,29 @@ async fn say(
     words.send(proto::ConsumeRequest { message: Some(message) }).await
 }
 
-/// A member of a group. Dropping it leaves: what is with it goes to others.
+/// A member of a group. Dropping it leaves: what is with it goes to others. Within a runtime of tokio
+/// what it said before is heard first; elsewhere its last words may be lost, and those events come again.
 #[derive(Debug)]
 pub struct Member {
     words: Arc<mpsc::Sender<proto::ConsumeRequest>>,
-    messages: Streaming<proto::ConsumeResponse>,
+    /// There until the member is dropped.
+    messages: Option<Streaming<proto::ConsumeResponse>>,
+}
+
+impl Drop for Member {
+    /// Ending the call at once would take back what is still on its way to the server.
+    fn drop(&mut self) {
+        let (Some(mut messages), Ok(runtime)) =
+            (self.messages.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            // The server ends its side when it has heard everything. What still comes goes to others.
+            let heard = async { while let Ok(Some(_)) = messages.message().await {} };
+            let _in_time = tokio::time::timeout(FAREWELL, heard).await;
+        });
+    }
 }
 
 impl Member {
@@ -240,10 +263,10 @@ impl Member {
     /// See [`GroupError`] for the others.
     pub async fn next(&mut self) -> Result<Vec<Dispatched>, GroupError> {
         loop {
-            let message = self.messages.message().await.map_err(from_status::<GroupError>)?;
-            let Some(message) = message else {
-                return Err(quipu_groups::group::GroupEnd::Stopped.into());
-            };
+            let stopped = || quipu_groups::group::GroupEnd::Stopped;
+            let messages = self.messages.as_mut().ok_or_else(stopped)?;
+            let message = messages.message().await.map_err(from_status::<GroupError>)?;
+            let message = message.ok_or_else(stopped)?;
             if let Some(consume_response::Message::Events(events)) = message.message {
                 return valid(from_proto::dispatches(events));
             }
