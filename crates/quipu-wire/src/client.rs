@@ -64,7 +64,7 @@ use subscription::RemoteSubscription;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let options = ClientOptions { token: Some("the token".to_owned()), ..ClientOptions::default() };
-/// let store = Client::connect("http://127.0.0.1:4222", options).await?;
+/// let store = Client::connect("http://127.0.0.1:2113", options).await?;
 /// assert!(store.frontier().await? <= store.frontier().await?);
 /// # Ok(())
 /// # }

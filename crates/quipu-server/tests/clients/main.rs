@@ -20,9 +20,9 @@ fn scenario(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(file)
 }
 
-fn python() -> Option<Command> {
+fn python(file: &str) -> Option<Command> {
     let mut command = Command::new(tools::find("kurrent-clients", "python/bin/python")?);
-    command.arg(scenario("python/scenario.py"));
+    command.arg(scenario("python").join(file));
     Some(command)
 }
 
@@ -67,17 +67,22 @@ fn play_secure(client: Option<Command>) {
 
 #[test]
 fn the_client_of_python_goes_on_unchanged() {
-    play_plain(python(), "plain");
+    play_plain(python("scenario.py"), "plain");
 }
 
 #[test]
 fn the_client_of_python_shows_a_password_through_tls() {
-    play_secure(python());
+    play_secure(python("scenario.py"));
 }
 
 #[test]
 fn the_library_eventsourcing_of_python_keeps_its_events() {
-    play_plain(python(), "eventsourcing");
+    play_plain(python("scenario.py"), "eventsourcing");
+}
+
+#[test]
+fn the_client_of_python_shares_parks_and_replays_events_in_persistent_subscriptions() {
+    play_plain(python("persistent_subscriptions.py"), "plain");
 }
 
 #[test]

@@ -31,7 +31,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// use quipu_groups::group::GroupConfig;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::connect("http://127.0.0.1:4222", ClientOptions::default()).await?;
+/// let client = Client::connect("http://127.0.0.1:2113", ClientOptions::default()).await?;
 /// let groups = client.groups();
 /// groups.create(&GroupConfig::new("billing", "category:order".parse::<Query>()?)).await?;
 ///

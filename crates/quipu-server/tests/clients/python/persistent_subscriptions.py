@@ -164,3 +164,4 @@ with client.read_subscription_to_stream("g", f"$ce-{category}") as sub:
     sub.ack(event)
 print("ok system projections")
 client.close()
+print("done")
