@@ -103,6 +103,9 @@ pub struct Settings {
     /// The file of principals and rules. [default: the data directory's name and .auth.json]
     #[arg(long, value_name = "FILE", env = "QUIPU_AUTH", hide_env_values = true)]
     pub auth: Option<PathBuf>,
+    /// A directory of relays, each a file of its name and `.toml`, to run beside the service.
+    #[arg(long, value_name = "DIRECTORY", env = "QUIPU_RELAYS", hide_env_values = true)]
+    pub relays: Option<PathBuf>,
     /// Serve on this address without TLS or without authentication, although others can reach it.
     /// Who can reach it can read and change everything.
     #[arg(long, value_name = "ADDRESS")]

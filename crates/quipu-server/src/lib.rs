@@ -7,6 +7,7 @@
 //! kurrent   the protocol of KurrentDB's clients over `quipu-kurrent`
 //! http      JSON, server-sent events, the page at /
 //! metrics   what Prometheus reads
+//! relays    what is published elsewhere, by configuration
 //! ```
 //!
 //! The server never looks into events: data and metadata are bytes to it. Handlers get the store
@@ -18,6 +19,7 @@ pub mod http;
 mod kurrent;
 pub mod line;
 pub mod metrics;
+pub mod relays;
 pub mod security;
 pub mod server;
 pub mod service;

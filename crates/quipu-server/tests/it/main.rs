@@ -24,6 +24,7 @@ mod output;
 mod projections;
 mod read;
 mod real_logs;
+mod relay;
 mod remote;
 mod sample;
 mod schemas;
