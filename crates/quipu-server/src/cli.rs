@@ -89,6 +89,7 @@ impl Verb {
                 | Self::Projections(_)
                 | Self::Parked(_)
                 | Self::Group(_)
+                | Self::Relay(_)
                 | Self::Stream(_)
                 | Self::Stats(_)
                 | Self::Verify(_)
@@ -158,6 +159,7 @@ pub(crate) enum Verb {
     Projections(ProjectionsArgs),
     Parked(ParkedArgs),
     Group(GroupArgs),
+    Relay(RelayArgs),
     Verify(VerifyArgs),
     RebuildIndex(RebuildIndexArgs),
     Scavenge(ScavengeArgs),
@@ -438,7 +440,74 @@ pub(crate) struct ProjectionArgs {
     pub(crate) version: Option<u32>,
 }
 
-/// Lists the events that projections set aside, tries them again, or leaves them out.
+/// Publishes events elsewhere, lists the relays that do and how they are, or asks something of one.
+///
+/// A relay runs where its file is given to `run`, or beside a server (`quipu serve --relays`), or in a
+/// program. Of several with one name one publishes; the others wait to take over. What one set aside
+/// is listed by `quipu parked`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  quipu relay run --config public-orders.toml
+  quipu relay run --config public-orders.toml --url http://localhost:2113
+  quipu relay list
+  quipu relay replay public-orders --after 4711")]
+pub(crate) struct RelayArgs {
+    #[command(subcommand)]
+    pub(crate) verb: RelayVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayVerb {
+    /// Runs a relay until it is told to stop, and says on standard error how it is.
+    #[command(after_help = "Example:\n  quipu relay run --config public-orders.toml")]
+    Run {
+        /// The relay's file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Stop when everything is published that is in the log now.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Checks a relay's file, and says what the relay would do.
+    #[command(after_help = "Example:\n  quipu relay check --config public-orders.toml")]
+    Check {
+        /// The relay's file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Lists the relays and how they are.
+    #[command(after_help = "Example:\n  quipu relay list --format jsonl")]
+    List,
+    /// Lets a relay stand still.
+    #[command(after_help = "Example:\n  quipu relay pause public-orders")]
+    Pause(RelayName),
+    /// Lets a paused relay go on.
+    #[command(after_help = "Example:\n  quipu relay resume public-orders")]
+    Resume(RelayName),
+    /// Lets a relay that stopped at an event try it again, and all that is parked.
+    #[command(after_help = "Example:\n  quipu relay retry public-orders")]
+    Retry(RelayName),
+    /// Publishes everything behind a position again. Consumers see it twice.
+    #[command(after_help = "Example:\n  quipu relay replay public-orders --after 4711")]
+    Replay {
+        #[command(flatten)]
+        name: RelayName,
+        /// The last position that is not published again; 0 for everything.
+        #[arg(long, value_name = "POSITION")]
+        after: u64,
+    },
+}
+
+/// Which relay.
+#[derive(Args, Debug)]
+pub(crate) struct RelayName {
+    /// The relay.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+/// Lists the events that projections and relays set aside, tries them again, or leaves them out.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -110,6 +110,9 @@ pub struct Settings {
     /// The directory that backups over the network go to, each to one of its own in it.
     #[arg(long, value_name = "DIRECTORY", env = "QUIPU_BACKUP_DIR", hide_env_values = true)]
     pub backup_dir: Option<PathBuf>,
+    /// A directory of relays, each a file of its name and `.toml`, to run beside the service.
+    #[arg(long, value_name = "DIRECTORY", env = "QUIPU_RELAYS", hide_env_values = true)]
+    pub relays: Option<PathBuf>,
     /// Serve on this address without TLS or without authentication, although others can reach it.
     /// Who can reach it can read and change everything.
     #[arg(long, value_name = "ADDRESS")]

@@ -9,6 +9,7 @@
 //! ui        the page at /, a client of http
 //! process_map  which type of event follows which
 //! metrics   what Prometheus reads
+//! relays    what is published elsewhere, by configuration
 //! ```
 //!
 //! The server never looks into events: data and metadata are bytes to it. Handlers get the store
@@ -21,6 +22,7 @@ mod kurrent;
 pub mod line;
 pub mod metrics;
 mod process_map;
+pub mod relays;
 pub mod security;
 pub mod server;
 pub mod service;

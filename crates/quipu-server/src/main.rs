@@ -91,6 +91,7 @@ fn run_here(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         Verb::Projections(args) => verbs::projections::run(args, context),
         Verb::Parked(args) => verbs::parked::run(args, context),
         Verb::Group(args) => verbs::group::run(args, context),
+        Verb::Relay(args) => verbs::relay::run(args, context),
         Verb::Verify(args) => verbs::verify::run(args, context),
         Verb::RebuildIndex(args) => verbs::rebuild_index::run(args, context),
         Verb::Scavenge(args) => verbs::scavenge::run(args, context),

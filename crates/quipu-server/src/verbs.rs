@@ -16,6 +16,7 @@ pub(crate) mod parked;
 pub(crate) mod projections;
 pub(crate) mod read;
 pub(crate) mod rebuild_index;
+pub(crate) mod relay;
 pub(crate) mod restore;
 pub(crate) mod rule;
 pub(crate) mod scavenge;

@@ -1,28 +1,32 @@
-//! `quipu parked`: the events that projections set aside, and what is to become of them.
+//! `quipu parked`: the events that components set aside, and what is to become of them.
 
-use quipu_core::{ComponentRequest, ComponentStatus, ParkedItem, Position};
+use quipu_core::{ComponentKind, ComponentRequest, ComponentStatus, ParkedItem, Position};
 
-use super::projections::{ask, find, projections};
+use super::projections::{ask, components, find};
 use super::{Answer, Context};
 use crate::cli::{Format, ParkedArgs, ParkedVerb, ParkedWhich, ProjectionArgs};
 use crate::output::{Align, Column, Fact, Table, Value, fact, note, plain};
 
 const COLUMNS: &[Column] = &[
-    Column { title: "projection", align: Align::Left },
+    Column { title: "kind", align: Align::Left },
+    Column { title: "name", align: Align::Left },
     Column { title: "version", align: Align::Right },
     Column { title: "position", align: Align::Right },
     Column { title: "key", align: Align::Left },
     Column { title: "cause", align: Align::Left },
 ];
 
+/// Every kind sets events aside.
+const KINDS: &[ComponentKind] = &ComponentKind::ALL;
+
 pub(crate) fn run(args: &ParkedArgs, context: &mut Context) -> anyhow::Result<Answer> {
     match &args.verb {
         ParkedVerb::List { name, version } => list(context, name.as_deref(), *version),
         ParkedVerb::Retry(which) => {
-            ask(context, &which.projection, ComponentRequest::Retry(position(which)))
+            ask(context, KINDS, &which.projection, ComponentRequest::Retry(position(which)))
         }
         ParkedVerb::Drop(which) => {
-            ask(context, &which.projection, ComponentRequest::Drop(position(which)))
+            ask(context, KINDS, &which.projection, ComponentRequest::Drop(position(which)))
         }
     }
 }
@@ -34,7 +38,7 @@ fn position(which: &ParkedWhich) -> Option<Position> {
 
 fn list(context: &mut Context, name: Option<&str>, version: Option<u32>) -> anyhow::Result<Answer> {
     let store = context.target.for_reading()?;
-    let all = projections(&*store)?;
+    let all = components(&*store, KINDS)?;
     let meant: Vec<&ComponentStatus> = match name {
         Some(name) => {
             vec![find(&all, &ProjectionArgs { name: name.to_owned(), version })?]
@@ -48,6 +52,7 @@ fn list(context: &mut Context, name: Option<&str>, version: Option<u32>) -> anyh
                 context.output.object(&facts(status, item))?;
             } else {
                 table.push(vec![
+                    status.key.kind.as_str().to_owned(),
                     plain(&status.key.name).into_owned(),
                     status.key.version.to_string(),
                     item.position.to_string(),
@@ -65,9 +70,10 @@ fn list(context: &mut Context, name: Option<&str>, version: Option<u32>) -> anyh
     Ok(Answer::Yes)
 }
 
-fn facts(status: &ComponentStatus, item: &ParkedItem) -> [Fact; 5] {
+fn facts(status: &ComponentStatus, item: &ParkedItem) -> [Fact; 6] {
     [
-        fact("projection", Value::Text(status.key.name.clone())),
+        fact("kind", Value::Text(status.key.kind.as_str().to_owned())),
+        fact("name", Value::Text(status.key.name.clone())),
         fact("version", Value::Place(status.key.version.into())),
         fact("position", Value::Place(item.position.get())),
         fact("key", Value::Text(item.key.clone())),

@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
 
 pub(crate) fn run(args: &ProjectionsArgs, context: &mut Context) -> anyhow::Result<Answer> {
     let (which, request) = match &args.verb {
-        None => return list(context),
+        None => return list(context, ComponentKind::Projection),
         Some(ProjectionsVerb::Pause(which)) => (which, ComponentRequest::Pause),
         Some(ProjectionsVerb::Resume(which)) => (which, ComponentRequest::Resume),
         Some(ProjectionsVerb::Retry(which)) => (which, ComponentRequest::Retry(None)),
@@ -37,27 +37,29 @@ pub(crate) fn run(args: &ProjectionsArgs, context: &mut Context) -> anyhow::Resu
             (which, ComponentRequest::ReplayFrom(Position::START))
         }
     };
-    ask(context, which, request)
+    ask(context, &[ComponentKind::Projection], which, request)
 }
 
-/// Leaves a request with a projection.
+/// Leaves a request with a component of one of these kinds.
 pub(super) fn ask(
     context: &Context,
+    kinds: &[ComponentKind],
     which: &ProjectionArgs,
     request: ComponentRequest,
 ) -> anyhow::Result<Answer> {
     let store = context.target.for_reading()?;
-    let key = find(&projections(&*store)?, which)?.key.clone();
+    let key = find(&components(&*store, kinds)?, which)?.key.clone();
     block_on(store.registry().request(&key, request))?;
     note("asked; the process that runs it looks every half second");
     Ok(Answer::Yes)
 }
 
-fn list(context: &mut Context) -> anyhow::Result<Answer> {
+/// Lists the components of a kind.
+pub(super) fn list(context: &mut Context, kind: ComponentKind) -> anyhow::Result<Answer> {
     let store = context.target.for_reading()?;
     let frontier = block_on(store.frontier())?;
     let mut table = Table::new(COLUMNS);
-    for status in projections(&*store)? {
+    for status in components(&*store, &[kind])? {
         // What it said of its lag is as old as its report.
         let lag = frontier.get().saturating_sub(status.position.get());
         if context.output.format() == Format::Jsonl {
@@ -95,14 +97,17 @@ fn facts(status: &ComponentStatus, lag: u64) -> [Fact; 9] {
     ]
 }
 
-/// What every projection reported.
-pub(super) fn projections(store: &dyn EventStore) -> anyhow::Result<Vec<ComponentStatus>> {
+/// What every component of these kinds reported.
+pub(super) fn components(
+    store: &dyn EventStore,
+    kinds: &[ComponentKind],
+) -> anyhow::Result<Vec<ComponentStatus>> {
     let mut all = block_on(store.registry().components())?;
-    all.retain(|status| status.key.kind == ComponentKind::Projection);
+    all.retain(|status| kinds.contains(&status.key.kind));
     Ok(all)
 }
 
-/// The projection that is meant: of that name, and of that version if there are several.
+/// The component that is meant: of that name, and of that version if there are several.
 pub(super) fn find<'a>(
     all: &'a [ComponentStatus],
     which: &ProjectionArgs,
@@ -113,10 +118,12 @@ pub(super) fn find<'a>(
     let meant: Vec<_> = all.iter().filter(|status| is_meant(&status.key)).collect();
     match meant.as_slice() {
         [one] => Ok(one),
-        [] => Err(Refusal(format!("no such projection has reported: \"{}\"", which.name))),
+        [] => Err(Refusal(format!("nothing of that name has reported: \"{}\"", which.name))),
         several => {
-            let versions: Vec<String> =
-                several.iter().map(|status| status.key.version.to_string()).collect();
+            let versions: Vec<String> = several
+                .iter()
+                .map(|status| format!("{} {}", status.key.kind.as_str(), status.key.version))
+                .collect();
             Err(Refusal(format!(
                 "\"{}\" runs in versions {}: name one with --version",
                 which.name,

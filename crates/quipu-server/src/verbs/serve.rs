@@ -9,8 +9,10 @@ use anyhow::{Context as _, bail};
 use futures_lite::future::block_on;
 use quipu_core::{EventStore, MemoryStore, Rights};
 use quipu_engine::{Engine, Recovery};
+use quipu_groups::Running;
 use quipu_postgres::PostgresStore;
 use quipu_server::config::{Config, DatabaseUrl, LogFormat, LogLevel, Settings};
+use quipu_server::relays::{self, RelayConfig};
 use quipu_server::security::{
     Authentication, Authority, Credentials, Exposure, Listen, Transport, check_exposure,
 };
@@ -190,6 +192,7 @@ async fn serve(
 ) -> anyhow::Result<Answer> {
     // Before anything is told: who reads the address may send a signal at once.
     let mut signals = Signals::new().context("could not watch for signals")?;
+    let relays = config.settings().relays.as_deref().map(RelayConfig::load_all).transpose()?;
     let address = config.listen();
     let tls = config.tls()?.map(Tls::load).transpose()?;
     check_address(&config, tls.is_some(), &served.service)?;
@@ -206,6 +209,7 @@ async fn serve(
         context.output.facts(&facts)?;
     }
     context.output.flush()?;
+    let relays = start_relays(relays, &served.service)?;
     let shop = served.shop.then(|| tokio::spawn(keep_shop(served.service.clone())));
     let mut config = config;
     loop {
@@ -237,10 +241,36 @@ async fn serve(
     if let Some(shop) = shop {
         shop.abort();
     }
+    let stop = async {
+        // Relays first: what they have begun is finished, and the lease given back.
+        for (name, relay) in relays {
+            if let Err(error) = relay.stop().await {
+                tracing::error!(relay = name, %error, "had ended");
+            }
+        }
+        server.stop().await;
+    };
     tokio::select! {
-        () = server.stop() => Ok(Answer::Yes),
+        () = stop => Ok(Answer::Yes),
         () = signals.stop_again() => bail!("stopped at once: requests under way were cut off"),
     }
+}
+
+/// Begins to publish, beside the service.
+fn start_relays(
+    configs: Option<Vec<RelayConfig>>,
+    service: &Service,
+) -> anyhow::Result<Vec<(String, Running)>> {
+    let mut relays = Vec::new();
+    for config in configs.into_iter().flatten() {
+        let relay = config.relay(service.application())?;
+        let owner = format!("quipu serve, process {}", std::process::id());
+        let running = relay.with_runner(move |runner| runner.owner(&owner)).spawn();
+        let (name, status) = (config.name().to_owned(), running.watch());
+        tokio::spawn(async move { relays::watch(&name, status).await });
+        relays.push((config.name().to_owned(), running));
+    }
+    Ok(relays)
 }
 
 /// Refuses to serve others what is not protected, unless somebody insists.

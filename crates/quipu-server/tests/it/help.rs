@@ -11,6 +11,7 @@ const VERBS: &[&str] = &[
     "schemas",
     "projections",
     "parked",
+    "relay",
     "verify",
     "rebuild-index",
     "scavenge",
@@ -51,6 +52,8 @@ fn every_verb_has_help_with_an_example() {
     let projection_verbs = ["pause", "resume", "retry", "promote", "rebuild"];
     let nested = nested.chain(projection_verbs.iter().map(|verb| vec!["projections", verb]));
     let nested = nested.chain(["list", "retry", "drop"].iter().map(|verb| vec!["parked", verb]));
+    let relay_verbs = ["run", "check", "list", "pause", "resume", "retry", "replay"];
+    let nested = nested.chain(relay_verbs.iter().map(|verb| vec!["relay", verb]));
     let access_verbs = [
         ("token", &["create", "list", "revoke"][..]),
         ("user", &["add", "list", "remove", "passwd", "certificate"]),

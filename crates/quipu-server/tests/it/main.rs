@@ -28,6 +28,7 @@ mod process_map;
 mod projections;
 mod read;
 mod real_logs;
+mod relay;
 mod remote;
 mod sample;
 mod schemas;

@@ -89,7 +89,7 @@ fn parked_events_are_listed_with_their_causes() {
     let ran = store.run(&["parked", "list", "orders"]).ok();
 
     let expected = json!({
-        "projection": "orders", "version": 1, "position": 3, "key": "account-7",
+        "kind": "projection", "name": "orders", "version": 1, "position": 3, "key": "account-7",
         "cause": "there are no withdrawals",
     });
     assert_eq!(found, [expected]);
@@ -135,7 +135,7 @@ fn requests_are_left_with_the_projection() {
 fn of_several_versions_one_has_to_be_named() {
     let store = store();
 
-    store.run(&["projections", "promote", "accounts"]).no("versions 1, 2");
+    store.run(&["projections", "promote", "accounts"]).no("versions projection 1, projection 2");
     store.run(&["projections", "promote", "accounts", "--version", "2"]).ok();
 
     assert_eq!(requests(&store, "accounts", 2), [ComponentRequest::Promote]);
@@ -146,9 +146,9 @@ fn of_several_versions_one_has_to_be_named() {
 fn a_projection_that_never_reported_is_asked_nothing() {
     let store = store();
 
-    store.run(&["projections", "pause", "payment"]).no("no such projection");
-    store.run(&["projections", "pause", "orders", "--version", "9"]).no("no such projection");
-    store.run(&["parked", "list", "nobody"]).no("no such projection");
+    store.run(&["projections", "pause", "payment"]).no("nothing of that name");
+    store.run(&["projections", "pause", "orders", "--version", "9"]).no("nothing of that name");
+    store.run(&["parked", "list", "nobody"]).no("nothing of that name");
     assert_eq!(store.run(&["parked", "drop", "orders"]).code(), Some(2), "all is never implied");
     assert_eq!(Store::missing().run(&["projections"]).code(), Some(2));
 }
