@@ -42,7 +42,9 @@ fn a_relay_publishes_what_its_file_says_and_goes_on_where_it_was() {
     let file = store.file("relay.toml", RELAY);
 
     let facts = store.json(&["relay", "run", "--config", &file, "--once"]);
-    store.import(ORDERS.lines().next().unwrap(), &[]).ok();
+    let later =
+        r#"{"stream":"order-1","type":"shop.paid","data":{"cents":5,"card":"4333","at":3}}"#;
+    store.import(later, &[]).ok();
     store.run(&["relay", "run", "--config", &file, "--once"]).ok();
 
     assert_eq!(facts[0]["position"], 3);
