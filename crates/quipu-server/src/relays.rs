@@ -171,7 +171,7 @@ impl RelayConfig {
         if let Some(key) = &file.key {
             relay = relay.key(self.key_of(key)?);
         }
-        let from = file.from.as_ref().map(|from| self.from_of(from)).transpose()?;
+        let from = file.from.as_ref().map(|from| self.start_of(from)).transpose()?;
         let from = from.unwrap_or(SubscribeFrom::Start);
         let on_error = OnError::retry(file.retries.unwrap_or(5));
         let on_error = match file.on_error.unwrap_or_default() {
@@ -200,7 +200,7 @@ impl RelayConfig {
             self.key_of(key).map(drop)?;
         }
         if let Some(from) = &self.file.from {
-            self.from_of(from)?;
+            self.start_of(from)?;
         }
         let count = self.file.sink_count();
         if count != 1 {
@@ -232,7 +232,7 @@ impl RelayConfig {
         Ok(Query { items: vec![item] })
     }
 
-    fn from_of(&self, from: &Spanned<From>) -> Result<SubscribeFrom<Position>, RelayConfigError> {
+    fn start_of(&self, from: &Spanned<From>) -> Result<SubscribeFrom<Position>, RelayConfigError> {
         match from.as_ref() {
             From::Word(word) if word == "start" => Ok(SubscribeFrom::Start),
             From::Word(word) if word == "end" => Ok(SubscribeFrom::End),
@@ -266,6 +266,10 @@ impl RelayConfig {
     }
 
     /// An error at the line of a value.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "texts and errors alike, without a sign before each"
+    )]
     fn wrong<T>(&self, at: &Spanned<T>, reason: impl ToString) -> RelayConfigError {
         let before = self.text.get(..at.span().start).unwrap_or(&self.text);
         let line = 1 + before.matches('\n').count();
@@ -288,9 +292,10 @@ pub async fn watch(name: &str, mut status: Receiver<RunnerStatus>) {
         };
         if told.as_ref() != Some(&now) {
             let (state, error) = &now;
-            match error {
-                Some(error) => tracing::warn!(relay = name, state = state.as_str(), error),
-                None => tracing::info!(relay = name, state = state.as_str()),
+            if let Some(error) = error {
+                tracing::warn!(relay = name, state = state.as_str(), error);
+            } else {
+                tracing::info!(relay = name, state = state.as_str());
             }
             told = Some(now);
         }

@@ -29,7 +29,8 @@ pub(super) struct File {
     pub(super) events: Vec<RuleText>,
     pub(super) kafka: Option<Spanned<Kafka>>,
     pub(super) webhook: Option<Spanned<Webhook>>,
-    pub(super) file: Option<Spanned<Lines>>,
+    #[serde(rename = "file")]
+    pub(super) lines: Option<Spanned<Lines>>,
     pub(super) stdout: Option<Spanned<Stdout>>,
 }
 
@@ -136,14 +137,14 @@ impl File {
         let named = [
             self.kafka.is_some(),
             self.webhook.is_some(),
-            self.file.is_some(),
+            self.lines.is_some(),
             self.stdout.is_some(),
         ];
         named.into_iter().filter(|is_named| *is_named).count()
     }
 
     pub(super) fn sink_name(&self) -> &'static str {
-        match (&self.kafka, &self.webhook, &self.file) {
+        match (&self.kafka, &self.webhook, &self.lines) {
             (Some(_), _, _) => "kafka",
             (_, Some(_), _) => "webhook",
             (_, _, Some(_)) => "file",
@@ -171,7 +172,7 @@ impl RelayConfig {
         if let Some(webhook) = &self.file.webhook {
             return self.webhook_sink(webhook.as_ref());
         }
-        if let Some(lines) = &self.file.file {
+        if let Some(lines) = &self.file.lines {
             let path = self.beside(&lines.as_ref().path);
             return match FileSink::open(&path) {
                 Ok(sink) => Ok(Arc::new(sink)),

@@ -60,12 +60,9 @@ fn publish(path: &Path, once: bool, context: &mut Context) -> anyhow::Result<Ans
             came = follow(&mut running, end) => came,
             () = interrupt.wait() => Ok(running.status()),
         };
-        let status = match came {
-            Ok(status) => status,
-            Err(()) => {
-                running.ended().await.context("the relay cannot go on")?;
-                return Ok(None);
-            }
+        let Ok(status) = came else {
+            running.ended().await.context("the relay cannot go on")?;
+            return Ok(None);
         };
         running.stop().await.context("the relay had ended")?;
         Ok::<_, anyhow::Error>(Some(status))
