@@ -22,7 +22,6 @@ mod queue;
 mod stage;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use quipu_core::decide::{Decision, decide};
 use quipu_core::{AppendError, Appended, Change, StorageError, Timestamp};
@@ -370,9 +369,9 @@ impl Writer {
         if io.has_bug(SeededBug::SkipSyncBeforeAnswer) {
             return Ok(());
         }
-        let begun = Instant::now();
+        let begun = io.uptime();
         let synced = segment.file.sync();
-        self.log.tallies.sync_micros.add_micros(begun.elapsed());
+        self.log.tallies.sync_micros.add_micros(io.uptime().saturating_sub(begun));
         match synced {
             Err(_) if io.has_bug(SeededBug::IgnoreSyncError) => Ok(()),
             Err(_) if io.has_bug(SeededBug::RetrySync) && segment.file.sync().is_ok() => Ok(()),

@@ -37,6 +37,11 @@ macro_rules! options {
     }};
 }
 
+/// A user as who makes or changes one describes them.
+fn user(login: &str, full_name: String, groups: Vec<String>) -> User {
+    User { login: login.to_owned(), full_name, groups, ..User::default() }
+}
+
 fn details(user: User) -> wire::DetailsResp {
     let ticks_since_epoch = user.changed_at.map_or(0, |at| at.as_micros().saturating_mul(10));
     wire::DetailsResp {
@@ -58,13 +63,8 @@ impl Users for Handler {
     ) -> Result<Response<wire::CreateResp>, Status> {
         let caller = caller_of(&request)?;
         let options = options!(request);
-        let login = options.login_name.clone();
-        let user = User {
-            login: options.login_name,
-            full_name: options.full_name,
-            groups: options.groups,
-            ..User::default()
-        };
+        let login = options.login_name;
+        let user = user(&login, options.full_name, options.groups);
         let made = caller.users().create(user, &options.password).await;
         made.map_err(|error| failure(&login, error))?;
         Ok(Response::new(wire::CreateResp {}))
@@ -76,13 +76,8 @@ impl Users for Handler {
     ) -> Result<Response<wire::UpdateResp>, Status> {
         let caller = caller_of(&request)?;
         let options = options!(request);
-        let login = options.login_name.clone();
-        let user = User {
-            login: options.login_name,
-            full_name: options.full_name,
-            groups: options.groups,
-            ..User::default()
-        };
+        let login = options.login_name;
+        let user = user(&login, options.full_name, options.groups);
         let made = caller.users().update(user, &options.password).await;
         made.map_err(|error| failure(&login, error))?;
         Ok(Response::new(wire::UpdateResp {}))

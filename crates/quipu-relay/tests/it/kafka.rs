@@ -7,6 +7,8 @@ mod relaying;
 mod security;
 mod suite;
 
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +21,21 @@ use quipu_testing::kafka::{Cluster, ClusterOptions};
 
 /// How long anything of a cluster may take. Generous: machines that test are busy.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Tells a test that is run as a child, to be killed, which store it relays from, and where to.
+const DIRECTORY: &str = "QUIPU_RELAY_KAFKA_DIRECTORY";
+const SERVERS: &str = "QUIPU_RELAY_KAFKA_SERVERS";
+
+/// Runs a test of this binary, by its name, as a child that relays.
+fn child(name: &str, directory: &Path, servers: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(DIRECTORY, directory)
+        .env(SERVERS, servers)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
 
 /// One broker, for all tests that do not harm it.
 fn broker() -> Option<&'static Cluster> {

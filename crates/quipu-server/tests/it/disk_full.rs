@@ -21,15 +21,19 @@ fn run_on_small_disk(store: &Store, script: &str) -> Option<String> {
     Some(text + &String::from_utf8_lossy(&output.stderr))
 }
 
+/// 64 events of a MiB each: more than the disk has room for.
+fn large_events() -> String {
+    let filling = "x".repeat(1 << 20);
+    (0..64)
+        .map(|i| format!("{{\"stream\":\"s-{i}\",\"type\":\"T\",\"data\":\"{filling}{i}\"}}\n"))
+        .collect()
+}
+
 /// The disk is made larger afterwards, as when somebody made space: the same import goes on.
 #[test]
 fn a_full_disk_is_an_error_until_there_is_space_and_reads_go_on() {
     let store = Store::missing();
-    let filling = "x".repeat(1 << 20);
-    let lines: String = (0..64)
-        .map(|i| format!("{{\"stream\":\"s-{i}\",\"type\":\"T\",\"data\":\"{filling}{i}\"}}\n"))
-        .collect();
-    store.file("in.jsonl", lines);
+    store.file("in.jsonl", large_events());
 
     let text = run_on_small_disk(
         &store,
@@ -66,11 +70,7 @@ fn a_full_disk_is_an_error_until_there_is_space_and_reads_go_on() {
 #[test]
 fn a_server_on_a_full_disk_reads_on_and_appends_again_when_there_is_space() {
     let store = Store::missing();
-    let filling = "x".repeat(1 << 20);
-    let lines: String = (0..64)
-        .map(|i| format!("{{\"stream\":\"s-{i}\",\"type\":\"T\",\"data\":\"{filling}{i}\"}}\n"))
-        .collect();
-    store.file("in.jsonl", lines);
+    store.file("in.jsonl", large_events());
 
     let text = run_on_small_disk(
         &store,

@@ -1,5 +1,8 @@
 //! The binary on `PostgreSQL`: verbs, nodes, and what is told where it cannot be used.
 
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,6 +108,33 @@ fn what_cannot_be_served_is_told() {
     node(&url).fails("belongs to another program: it has t");
     node(&url.replace("untold", "nowhere")).fails("\"nowhere\" does not exist");
     on("mysql://db", &["streams"], "").fails("begins with postgres://");
+}
+
+#[test]
+fn a_node_serves_what_the_reference_page_says_of_databases() {
+    let Some(url) = database("metrics") else { return };
+    let (_node, at) = serve(&url);
+    let host = at.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(host).unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut served = String::new();
+    connection.read_to_string(&mut served).unwrap();
+
+    let page = include_str!("../../../../docs/metrics.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `quipu_"));
+    let names = rows.flat_map(|line| line.split('`').filter(|word| word.starts_with("quipu_")));
+    let is_ours = |name: &&str| name.contains("database") || *name == "quipu_held_back_seconds";
+    let documented: BTreeSet<&str> = names.filter(is_ours).collect();
+    let types = served.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let named = |(name, kind): (&str, &str)| match kind {
+        "counter" => format!("{name}_total"),
+        _ => name.to_owned(),
+    };
+    let served: BTreeSet<String> =
+        types.map(named).filter(|name| is_ours(&name.as_str())).collect();
+    assert_eq!(served.iter().map(String::as_str).collect::<BTreeSet<_>>(), documented);
+    assert!(!documented.is_empty());
 }
 
 #[test]

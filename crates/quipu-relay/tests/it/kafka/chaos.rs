@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +15,10 @@ use quipu_testing::kafka::{Cluster, ClusterOptions};
 use uuid::Uuid;
 
 use super::killed::check;
-use super::{controller, read_committed};
+use super::{DIRECTORY, SERVERS, child, controller, read_committed};
 
-const DIRECTORY: &str = "QUIPU_RELAY_CHAOS_DIRECTORY";
-const SERVERS: &str = "QUIPU_RELAY_CHAOS_SERVERS";
+/// The test that is run as the child.
+const CHILD: &str = "kafka::chaos::a_relay_of_the_loans_that_is_to_be_killed";
 const TOPIC: &str = "loans";
 const EVENT_COUNT: usize = 262_200;
 
@@ -76,23 +75,12 @@ async fn a_relay_of_the_loans_that_is_to_be_killed() {
     println!("all of it went out");
 }
 
-fn start(directory: &Path, servers: &str) -> Child {
-    let name = "kafka::chaos::a_relay_of_the_loans_that_is_to_be_killed";
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(DIRECTORY, directory)
-        .env(SERVERS, servers)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 /// Does its worst until all of it went out. Answers how often it killed the relay.
 async fn rage(cluster: &mut Cluster, directory: &Path) -> u32 {
     let servers = cluster.servers();
     let mut kills = 0;
     for round in 0_usize.. {
-        let mut child = start(directory, &servers);
+        let mut child = child(CHILD, directory, &servers);
         let told = BufReader::new(child.stdout.take().unwrap());
         let is_done = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&is_done);

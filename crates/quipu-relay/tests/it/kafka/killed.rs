@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::num::NonZeroU16;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +18,10 @@ use quipu_testing::kafka::{Cluster, ClusterOptions};
 use tokio::sync::mpsc;
 
 use super::proxy::{Proxy, STEPS, Side};
-use super::{header, read_committed, sink};
+use super::{DIRECTORY, SERVERS, child, header, read_committed, sink};
 
-/// What the child that is killed is told.
-const DIRECTORY: &str = "QUIPU_RELAY_KAFKA_DIRECTORY";
-const SERVERS: &str = "QUIPU_RELAY_KAFKA_SERVERS";
+/// The test that is run as the child.
+const CHILD: &str = "kafka::killed::a_relay_that_is_to_be_killed";
 const TOPIC: &str = "orders";
 
 /// Opens the directory's store, appends as many events, and relays them.
@@ -81,18 +79,6 @@ async fn a_relay_that_is_to_be_killed() {
     std::future::pending::<()>().await;
 }
 
-/// The child, and what it says when all of it went out.
-fn child(directory: &Path, servers: &str) -> Child {
-    let name = "kafka::killed::a_relay_that_is_to_be_killed";
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(DIRECTORY, directory)
-        .env(SERVERS, servers)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 /// A broker whose clients go through a proxy.
 async fn proxied() -> Option<(Cluster, super::proxy::Running, String)> {
     let proxy = Proxy::bind().await;
@@ -130,7 +116,7 @@ async fn everything_arrives_once_though_the_relay_is_killed_between_any_two_step
                 }
                 is_held
             });
-            let mut child = child(directory.path(), &servers);
+            let mut child = child(CHILD, directory.path(), &servers);
             let came = tokio::time::timeout(Duration::from_mins(1), told.recv()).await;
             child.kill().unwrap();
             child.wait().unwrap();
