@@ -96,17 +96,22 @@ impl Target {
         self.open(for_writing, |options| options)
     }
 
-    /// As [`for_writing`](Self::for_writing), and makes the store where it is missing. A server
-    /// decides by itself what its caller may write.
+    /// As [`for_writing`](Self::for_writing), and makes the store where it is missing. A server gives
+    /// system rights to administrators, an open one to whoever asks.
     pub(crate) fn for_writing_or_new(&self, rights: Rights) -> anyhow::Result<Store> {
         let base = |options: PostgresOptions| options.create(true).rights(rights);
-        self.open(|data| for_writing_or_new(data, rights), base)
+        self.open_with(rights, |data| for_writing_or_new(data, rights), base)
     }
 
     /// The server, where the verb works on one.
     pub(crate) fn server(&self) -> anyhow::Result<Option<Client>> {
+        self.server_with(Rights::Application)
+    }
+
+    fn server_with(&self, rights: Rights) -> anyhow::Result<Option<Client>> {
         let Some(url) = &self.remote.url else { return Ok(None) };
-        let client = block_on(Client::connect(url, options(&self.remote)?));
+        let options = ClientOptions { rights, ..options(&self.remote)? };
+        let client = block_on(Client::connect(url, options));
         Ok(Some(client.with_context(|| format!("could not connect to {url}"))?))
     }
 
@@ -115,10 +120,19 @@ impl Target {
         here: impl FnOnce(&Path) -> Result<Engine, OpenError>,
         base: impl FnOnce(PostgresOptions) -> PostgresOptions,
     ) -> anyhow::Result<Store> {
+        self.open_with(Rights::Application, here, base)
+    }
+
+    fn open_with(
+        &self,
+        rights: Rights,
+        here: impl FnOnce(&Path) -> Result<Engine, OpenError>,
+        base: impl FnOnce(PostgresOptions) -> PostgresOptions,
+    ) -> anyhow::Result<Store> {
         if let Some(database) = &self.remote.postgres {
             return Ok(Store::Base(block_on(base(database.options()?).open())?));
         }
-        match self.server()? {
+        match self.server_with(rights)? {
             Some(client) => Ok(Store::There(client)),
             None => Ok(Store::Here(here(&self.data)?)),
         }

@@ -24,7 +24,7 @@ use crate::proto;
 use crate::to_proto;
 pub use admin::Watch;
 use connecting::Credentials;
-pub use connecting::{ClientIdentity, ClientOptions, ConnectError};
+pub use connecting::{ClientIdentity, ClientOptions, ConnectError, RIGHTS, SYSTEM_RIGHTS};
 pub use groups::{Answers, Groups, Member};
 use reading::{RemoteBatches, broken, malformed};
 use subscription::RemoteSubscription;

@@ -17,7 +17,8 @@ mod client;
 mod descriptors;
 
 pub use client::{
-    Answers, Client, ClientIdentity, ClientOptions, ConnectError, Groups, Member, Watch,
+    Answers, Client, ClientIdentity, ClientOptions, ConnectError, Groups, Member, RIGHTS,
+    SYSTEM_RIGHTS, Watch,
 };
 pub use from_proto::Dispatched;
 pub use status::{Refused, RemoteError, TransportError};

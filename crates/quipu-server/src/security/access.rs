@@ -18,6 +18,8 @@ use crate::service::Service;
 pub struct Access {
     principal: Arc<str>,
     proof: Arc<Proof>,
+    /// Whether the caller asked for system rights, and may have them.
+    has_system_rights: bool,
     service: Service,
 }
 
@@ -43,7 +45,7 @@ impl Access {
     pub(crate) fn new(service: Service, proof: Proof) -> Self {
         let standing = service.authority().resolve(&proof).ok();
         let principal = standing.map_or_else(|| Arc::from("anonymous"), |own| own.principal);
-        Self { principal, proof: Arc::new(proof), service }
+        Self { principal, proof: Arc::new(proof), has_system_rights: false, service }
     }
 
     /// The access of whoever shows this token, if it proves anything. For what is served by other
@@ -64,21 +66,24 @@ impl Access {
         &self.principal
     }
 
+    /// The same access with system rights, by which reserved names are written: an administrator's,
+    /// and anybody's where the server is open.
+    pub fn with_system_rights(self) -> Result<Self, Denied> {
+        if !self.service.authority().is_open() {
+            self.may(Action::Administer)?;
+        }
+        Ok(Self { has_system_rights: true, ..self })
+    }
+
     /// The store as the caller may use it.
     ///
     /// A call that they may not make fails with the error's `Storage` variant whose cause is
     /// [`Denied`].
     pub fn store(&self) -> Arc<dyn EventStore> {
-        Arc::new(Guarded::new(Arc::clone(self.service.store()), self.clone()))
-    }
-
-    /// The store with system rights, for operations that need them by their nature. Whoever is no
-    /// administrator gets the store that [`store`](Self::store) answers.
-    pub fn system(&self) -> Arc<dyn EventStore> {
-        if self.may(Action::Administer).is_err() {
-            return self.store();
+        if self.has_system_rights {
+            return Arc::new(Guarded::system(Arc::clone(self.service.system()), self.clone()));
         }
-        Arc::new(Guarded::new(Arc::clone(self.service.system()), self.clone()))
+        Arc::new(Guarded::new(Arc::clone(self.service.store()), self.clone()))
     }
 
     /// The store for the names that KurrentDB's protocol writes itself: metadata, links, and streams

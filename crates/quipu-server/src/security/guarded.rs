@@ -23,12 +23,24 @@ use super::rules::Region;
 pub(super) struct Guarded {
     store: Arc<dyn EventStore>,
     access: Access,
-    /// Whether the store has system rights although the caller may not: its own names are refused.
-    is_reserved: bool,
+    names: Names,
+}
+
+/// Which reserved names may be changed through a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// As the store itself decides by its rights.
+    Store,
+    /// Those that KurrentDB's protocol writes: the store has system rights, the caller may not.
+    Protocol,
+    /// All but the record of what administrators do.
+    System,
 }
 
 /// What only the server writes, whatever protocol is asked for it.
-const OWN_PREFIXES: [&str; 3] = ["$audit", "$persistent", "$projections-"];
+const OWN_PREFIXES: [&str; 3] = [AUDIT_PREFIX, "$persistent", "$projections-"];
+/// What nobody writes but the server, an administrator neither.
+const AUDIT_PREFIX: &str = "$audit";
 
 fn append_error(denied: Denied) -> AppendError {
     AppendError::Storage(StorageError::new(denied))
@@ -44,18 +56,23 @@ fn subscribe_error(denied: Denied) -> SubscribeError {
 
 impl Guarded {
     pub(super) fn new(store: Arc<dyn EventStore>, access: Access) -> Self {
-        Self { store, access, is_reserved: false }
+        Self { store, access, names: Names::Store }
+    }
+
+    /// A store with system rights, for an administrator.
+    pub(super) fn system(store: Arc<dyn EventStore>, access: Access) -> Self {
+        Self { store, access, names: Names::System }
     }
 
     /// A store with system rights, for the reserved names that callers may write.
     pub(super) fn reserved(store: Arc<dyn EventStore>, access: Access) -> Self {
-        Self { store, access, is_reserved: true }
+        Self { store, access, names: Names::Protocol }
     }
 
     /// Refuses changes of what only the server writes; of other reserved streams, to all but
     /// administrators. The metadata of a stream is as free as the stream.
     fn check_names(&self, change: &Change) -> Result<(), Denied> {
-        if !self.is_reserved {
+        if self.names == Names::Store {
             return Ok(());
         }
         match change {
@@ -73,10 +90,12 @@ impl Guarded {
         if !own.starts_with('$') || own.starts_with("$quipu.") {
             return Ok(());
         }
-        if OWN_PREFIXES.iter().any(|prefix| own.starts_with(prefix)) {
+        let is_system = self.names == Names::System;
+        let own_prefixes = if is_system { &OWN_PREFIXES[..1] } else { &OWN_PREFIXES[..] };
+        if own_prefixes.iter().any(|prefix| own.starts_with(prefix)) {
             return Err(self.access.forbidden(format!("write \"{stream}\"")));
         }
-        if self.access.service().authority().is_open() {
+        if is_system || self.access.service().authority().is_open() {
             return Ok(());
         }
         self.access.may(Action::Administer)

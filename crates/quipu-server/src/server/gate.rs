@@ -68,7 +68,11 @@ async fn answer(
     next: Next,
 ) -> Response {
     let admitted = match operation {
-        Some(number) => admit(&service, PERMISSIONS[number], Shows::of(&request, &service)).await,
+        Some(number) => {
+            let shows = Shows::of(&request, &service);
+            let wants_system_rights = is_grpc(&request) && wants_system_rights(&request);
+            admit(&service, PERMISSIONS[number], shows, wants_system_rights).await
+        }
         None => Err(Refusal::UnknownOperation),
     };
     let refusal = match admitted {
@@ -149,6 +153,7 @@ async fn admit(
     service: &Service,
     permission: Permission,
     shows: Result<Shows, Refusal>,
+    wants_system_rights: bool,
 ) -> Result<Access, Refusal> {
     let authority = service.authority();
     let action = wanted(permission, authority.is_open());
@@ -162,7 +167,13 @@ async fn admit(
     if permission.or.iter().all(|action| access.may(*action).is_err()) {
         own?;
     }
-    Ok(access)
+    Ok(if wants_system_rights { access.with_system_rights()? } else { access })
+}
+
+/// Whether a request of our own protocol is to be made with system rights.
+fn wants_system_rights(request: &Request) -> bool {
+    let wanted = request.headers().get(quipu_wire::RIGHTS);
+    wanted.is_some_and(|rights| rights.as_bytes() == quipu_wire::SYSTEM_RIGHTS.as_bytes())
 }
 
 /// The name and the password that a request shows, as HTTP Basic.

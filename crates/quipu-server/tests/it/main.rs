@@ -15,6 +15,7 @@ mod backup;
 mod bad_input;
 mod bench;
 mod browser;
+mod contract;
 mod damage;
 mod disk_full;
 mod export;

@@ -57,6 +57,21 @@ fn an_export_from_a_server_is_what_the_directory_exports() {
 }
 
 #[test]
+fn a_full_export_is_imported_to_a_server_with_what_is_reserved() {
+    let store = Store::with(&lines(3));
+    store.run(&["stream", "metadata", "order-1", "--set", r#"{"$maxCount":7}"#]).ok();
+    let full = store.run(&["export", "--full"]).ok().out();
+    let other = Store::missing();
+    let (_running, url) = serve(&other);
+
+    on(&url, &["import", "-"], &full).fails("import --system");
+    on(&url, &["import", "-", "--system"], &full).ok();
+
+    let info = on(&url, &["stream", "info", "order-1"], "").ok();
+    assert!(info.out().contains("maxCount"), "{info}");
+}
+
+#[test]
 fn a_tail_of_a_server_follows_it() {
     let store = Store::with(&lines(2));
     let (_running, url) = serve(&store);

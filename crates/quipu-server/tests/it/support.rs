@@ -264,13 +264,20 @@ impl Running {
     /// Waits for the end and answers its exit code; `None` if a signal killed it.
     #[track_caller]
     pub(crate) fn end(mut self) -> Option<i32> {
+        self.wait()
+    }
+
+    /// As [`Running::end`], for a command that is one of several in turn.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         drop(self.stdin.take());
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            thread::yield_now();
+            // Not a spin: the command needs the processor more than this test.
+            thread::park_timeout(Duration::from_millis(1));
         }
         panic!("it goes on")
     }

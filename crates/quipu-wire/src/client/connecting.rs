@@ -1,9 +1,11 @@
 //! How a client connects, and what it is told.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use quipu_core::Rights;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -34,6 +36,9 @@ pub struct ClientOptions {
     pub ca: Option<String>,
     /// What the client shows when the server asks for a certificate.
     pub identity: Option<ClientIdentity>,
+    /// The rights to change the log with. System rights write reserved names, for restores and copies:
+    /// a server gives them to administrators, an open one to whoever asks.
+    pub rights: Rights,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long a call may take that is neither a read nor a wait nor a subscription.
@@ -50,6 +55,7 @@ impl Default for ClientOptions {
             token: None,
             ca: None,
             identity: None,
+            rights: Rights::Application,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             retry_count_max: 4,
@@ -58,11 +64,40 @@ impl Default for ClientOptions {
     }
 }
 
+impl ClientOptions {
+    /// What the environment says, in the variables of the command line: the token in `QUIPU_TOKEN` or
+    /// the file that `QUIPU_TOKEN_FILE` names; the files `QUIPU_CA`, and `QUIPU_CERT` with
+    /// `QUIPU_KEY`. The rest is as by default.
+    ///
+    /// # Errors
+    ///
+    /// A file that is named cannot be read; the error says which.
+    pub fn from_env() -> io::Result<Self> {
+        let text = |name| std::env::var(name).ok().filter(|text: &String| !text.is_empty());
+        let file = |name| text(name).map(|path| read(&path)).transpose();
+        let token = match file("QUIPU_TOKEN_FILE")? {
+            Some(token) => Some(token.trim().to_owned()),
+            None => text("QUIPU_TOKEN"),
+        };
+        let identity = match (file("QUIPU_CERT")?, file("QUIPU_KEY")?) {
+            (Some(certificate), Some(key)) => Some(ClientIdentity { certificate, key }),
+            _ => None,
+        };
+        Ok(Self { token, ca: file("QUIPU_CA")?, identity, ..Self::default() })
+    }
+}
+
+fn read(path: &str) -> io::Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("could not read {path}: {error}")))
+}
+
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")
             .field("has_token", &self.token.is_some())
             .field("has_identity", &self.identity.is_some())
+            .field("rights", &self.rights)
             .field("connect_timeout", &self.connect_timeout)
             .field("request_timeout", &self.request_timeout)
             .field("retry_count_max", &self.retry_count_max)
@@ -110,19 +145,25 @@ pub enum ConnectError {
     NotAServer(#[source] from_proto::Malformed),
 }
 
-/// What says who asks: added to each request.
+/// The metadata of a request that asks for [`SYSTEM_RIGHTS`].
+pub const RIGHTS: &str = "quipu-rights";
+/// The value of [`RIGHTS`] by which an administrator may write reserved names.
+pub const SYSTEM_RIGHTS: &str = "system";
+
+/// What says who asks, and with which rights: added to each request.
 #[derive(Clone)]
 pub(super) struct Credentials {
     token: Option<MetadataValue<Ascii>>,
+    rights: Rights,
 }
 
 impl Credentials {
-    fn new(token: Option<&str>) -> Result<Self, ConnectError> {
-        let Some(token) = token else { return Ok(Self { token: None }) };
+    fn new(token: Option<&str>, rights: Rights) -> Result<Self, ConnectError> {
+        let Some(token) = token else { return Ok(Self { token: None, rights }) };
         let mut value: MetadataValue<Ascii> =
             format!("Bearer {token}").parse().map_err(invalid("token"))?;
         value.set_sensitive(true);
-        Ok(Self { token: Some(value) })
+        Ok(Self { token: Some(value), rights })
     }
 }
 
@@ -130,6 +171,9 @@ impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
+        }
+        if self.rights == Rights::System {
+            request.metadata_mut().insert(RIGHTS, MetadataValue::from_static(SYSTEM_RIGHTS));
         }
         Ok(request)
     }
@@ -144,7 +188,7 @@ where
 
 pub(super) async fn connect(uri: &str, options: ClientOptions) -> Result<Client, ConnectError> {
     let endpoint = endpoint(uri, &options)?;
-    let credentials = Credentials::new(options.token.as_deref())?;
+    let credentials = Credentials::new(options.token.as_deref(), options.rights)?;
     let calls = endpoint.connect_lazy();
     let first = InterceptedService::new(calls.clone(), credentials.clone());
     let mut store = StoreClient::new(first);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use quipu_core::{
     AppendError, Delivery, Direction, EventStore, ExpectedRevision, ListStreams, Position, Query,
-    QueryItem, ReadAll, ReadError, ReadIndex, ReadStream, Snapshot, Subscribe, SubscribeError,
-    SubscribeFrom, Term,
+    QueryItem, ReadAll, ReadError, ReadIndex, ReadStream, Rights, Snapshot, Subscribe,
+    SubscribeError, SubscribeFrom, Term,
 };
 use quipu_server::config::Limits;
 use quipu_server::security::{Access, Authority, Credentials, Denied, Role};
@@ -186,19 +186,47 @@ async fn only_administrators_write_reserved_names() {
     let world = World::with(&credentials).await;
     let access = |token: &Token| Access::of_token(&world.service, &token.text).unwrap();
 
-    assert!(access(&writer).system().append(append("$own")).await.is_err());
+    assert!(access(&writer).with_system_rights().is_err());
     assert!(access(&admin).store().append(append("$own")).await.is_err());
-    assert!(access(&admin).system().append(append("$own")).await.is_ok());
+    let system = access(&admin).with_system_rights().unwrap().store();
+    assert!(system.append(append("$own")).await.is_ok());
+    assert!(system.append(append("$audit-1")).await.is_err(), "the record is the server's own");
+    assert!(system.delete(stream("$audit"), ExpectedRevision::Any).await.is_err());
 }
 
 #[tokio::test]
-async fn an_open_server_is_no_administrator() {
+async fn an_open_server_lets_whoever_asks_write_reserved_names() {
     let world = World::open().await;
 
     let access = Access::anonymous(&world.service);
 
     assert!(access.store().append(append("order-1")).await.is_ok());
-    assert!(access.system().append(append("$own")).await.is_err());
+    assert!(access.store().append(append("$own")).await.is_err(), "nobody writes them by accident");
+    let system = access.with_system_rights().unwrap().store();
+    assert!(system.append(append("$own")).await.is_ok());
+    assert!(system.append(append("$audit")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_system_rights_is_an_administrators() {
+    let mut credentials = Credentials::default();
+    let writer = create(&mut credentials, "writer", Role::Writer);
+    let admin = create(&mut credentials, "admin", Role::Admin);
+    let world = World::with(&credentials).await;
+    let connect = async |token: &Token| {
+        let token = Some(token.text.reveal().to_owned());
+        let uri = format!("http://{}", world.address());
+        let options =
+            quipu_wire::ClientOptions { token, rights: Rights::System, ..Default::default() };
+        quipu_wire::Client::connect(&uri, options).await
+    };
+
+    let refused = connect(&writer).await.unwrap_err();
+    let system = connect(&admin).await.unwrap();
+
+    assert!(matches!(refused, quipu_wire::ConnectError::Refused(_)), "{refused}");
+    system.append(append("$own")).await.unwrap();
+    assert!(system.append(append("$audit")).await.is_err());
 }
 
 /// Pulls until the end is reached.
