@@ -8,6 +8,7 @@
 //! categories what the log consists of
 //! process_map what follows what, and exports
 //! components what runs on the log, and what it is asked to do
+//! groups     consumer groups and their members
 //! from_json  bodies to appends          to_json  answers to bodies
 //! problem    every failure, by RFC 9457; failure: which error is which
 //! session    logging in and out; who somebody is
@@ -20,6 +21,7 @@ mod cloud_event;
 mod components;
 mod failure;
 mod from_json;
+mod groups;
 mod health;
 mod openapi;
 mod problem;
@@ -46,6 +48,7 @@ use utoipa_axum::routes;
 
 use crate::security::{Access, PERMISSIONS};
 use crate::ui;
+pub(crate) use groups::Members;
 pub(crate) use problem::{Kind, Problem};
 
 /// The routes of HTTP, as the permission table names them.
@@ -82,6 +85,14 @@ fn documented() -> OpenApiRouter {
         .routes(routes!(components::list))
         .routes(routes!(components::one, components::remove))
         .routes(routes!(components::request))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::create, groups::one, groups::update, groups::delete))
+        .routes(routes!(groups::parked, groups::drop_parked))
+        .routes(routes!(groups::replay))
+        .routes(routes!(groups::members::join))
+        .routes(routes!(groups::members::receive))
+        .routes(routes!(groups::members::answer))
+        .routes(routes!(groups::members::leave))
         .routes(routes!(session::who))
         .routes(routes!(process_map::map))
         .routes(routes!(process_map::cases))

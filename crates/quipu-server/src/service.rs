@@ -11,6 +11,7 @@ use quipu_postgres::PostgresStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Limits;
+use crate::http::Members;
 use crate::kurrent;
 use crate::metrics::{Metered, Metrics};
 use crate::process_map::ProcessMaps;
@@ -36,6 +37,8 @@ struct Inner {
     limits: RwLock<Arc<Limits>>,
     metrics: Arc<Metrics>,
     groups: Arc<Groups>,
+    /// Members of groups that come with requests of HTTP.
+    members: Members,
     slots: Slots,
     process_maps: ProcessMaps,
     authority: Authority,
@@ -112,6 +115,7 @@ impl Service {
         let options = GroupsOptions { owner, ..GroupsOptions::default() };
         let inner = Inner {
             groups: Arc::new(Groups::new(Arc::clone(&store), options)),
+            members: Members::default(),
             store,
             system,
             engine,
@@ -174,6 +178,11 @@ impl Service {
     /// The consumer groups. Handlers ask first what the caller may do.
     pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.inner.groups
+    }
+
+    /// The members of groups that come with requests of HTTP.
+    pub(crate) fn members(&self) -> &Members {
+        &self.inner.members
     }
 
     /// What is counted and timed.

@@ -1,6 +1,8 @@
 //! Words that the command line and HTTP share.
 
-use quipu_core::{EventId, EventType, ExpectedRevision, NameError, Revision};
+use std::fmt::Write as _;
+
+use quipu_core::{EventId, EventType, ExpectedRevision, NameError, QueryItem, Revision};
 
 /// Reads what a stream must be like: `any`, `none`, `exists`, or the revision of its last event.
 pub fn expected_revision(text: &str) -> Result<ExpectedRevision, String> {
@@ -26,9 +28,51 @@ pub fn event_type(text: &str) -> Result<EventType, String> {
     EventType::new(text).map_err(|error: NameError| error.to_string())
 }
 
+/// A query's item as text that is read as the same item.
+pub fn of_query_item(item: &QueryItem) -> String {
+    let mut terms = Vec::new();
+    if !item.types.is_empty() {
+        let types: Vec<String> = item.types.iter().map(|own| quoted(own.as_str())).collect();
+        terms.push(format!("type:{}", types.join(",")));
+    }
+    terms.extend(item.tags.iter().map(|tag| format!("tag:{}", quoted(tag))));
+    terms.extend(item.stream.iter().map(|own| format!("stream:{}", quoted(own.as_str()))));
+    terms.extend(item.category.iter().map(|own| format!("category:{}", quoted(own))));
+    terms.join(" ")
+}
+
+/// A value of a term, in quotation marks where it would not be read as it is.
+fn quoted(value: &str) -> String {
+    if !value.chars().any(|it| it.is_whitespace() || "\",\\".contains(it)) {
+        return value.to_owned();
+    }
+    let mut text = String::from("\"");
+    for it in value.chars() {
+        let escape = if "\"\\".contains(it) { "\\" } else { "" };
+        write!(text, "{escape}{it}").expect("writing to a text does not fail");
+    }
+    text.push('"');
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_written_as_it_is_read() {
+        let texts = [
+            "",
+            "type:A,B tag:order:1 tag:x stream:order-1",
+            "category:order",
+            r#"type:"A,B",C tag:"two words" tag:"say \"hi\" \\""#,
+        ];
+        for text in texts {
+            let item: QueryItem = text.parse().unwrap();
+
+            assert_eq!(of_query_item(&item).parse(), Ok(item), "{text}");
+        }
+    }
 
     #[test]
     fn an_expectation_is_a_word_or_a_revision() {

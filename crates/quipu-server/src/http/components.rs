@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use quipu_core::{
-    ComponentKey, ComponentKind, ComponentRequest, ComponentStatus, Position, RegistryError,
+    ComponentKey, ComponentKind, ComponentRequest, ComponentStatus, ParkedItem, Position,
+    RegistryError,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -88,13 +89,19 @@ pub(super) struct ComponentOut {
 /// An event that a component set aside.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ParkedEvent)]
-struct ParkedOut {
+pub(super) struct ParkedOut {
     /// The event.
     position: u64,
     /// The key whose later events wait behind it.
     key: String,
     /// Why.
     cause: String,
+}
+
+impl From<ParkedItem> for ParkedOut {
+    fn from(item: ParkedItem) -> Self {
+        Self { position: item.position.get(), key: item.key, cause: item.cause }
+    }
 }
 
 impl ComponentOut {
@@ -116,11 +123,7 @@ impl ComponentOut {
     }
 
     fn with_parked(mut status: ComponentStatus) -> Self {
-        let parked = std::mem::take(&mut status.parked).into_iter().map(|item| ParkedOut {
-            position: item.position.get(),
-            key: item.key,
-            cause: item.cause,
-        });
+        let parked = std::mem::take(&mut status.parked).into_iter().map(ParkedOut::from);
         let parked = Some(parked.collect());
         Self { parked, ..Self::without_parked(status) }
     }

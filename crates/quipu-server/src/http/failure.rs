@@ -4,6 +4,8 @@ use quipu_core::{
     AppendError, ExpectedRevision, InvalidAppend, ParseQueryError, ReadError, RegistryError,
     StorageError, StreamState, SubscribeError, Violation,
 };
+use quipu_groups::KeepError;
+use quipu_groups::group::{GroupEnd, GroupError};
 use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
@@ -73,6 +75,52 @@ impl From<RegistryError> for Problem {
             RegistryError::Storage(storage) => of_storage(message, &storage),
             other => of_unknown(&other),
         }
+    }
+}
+
+impl From<GroupError> for Problem {
+    fn from(error: GroupError) -> Self {
+        let message = error.to_string();
+        match error {
+            GroupError::Unknown { name } => of_unknown_group(message).with("group", name),
+            GroupError::Exists { name } => {
+                Self::new(Kind::GroupExists, message).with("group", name)
+            }
+            GroupError::Invalid { .. } => Self::malformed(message),
+            GroupError::Contended { name } => {
+                Self::new(Kind::GroupContended, message).with("group", name)
+            }
+            GroupError::TooManyActive { count_max } => {
+                Self::new(Kind::TooManyGroups, message).with("count_max", count_max)
+            }
+            GroupError::Ended(end) => of_ended(message, end),
+            GroupError::Read(cause) => cause.into(),
+            GroupError::Append(cause) => cause.into(),
+            GroupError::Keep(KeepError::Unavailable(cause)) => {
+                of_storage(message, &StorageError::new(cause))
+            }
+            other => Self::new(Kind::GroupFailed, message).because_of(&other),
+        }
+    }
+}
+
+fn of_unknown_group(message: String) -> Problem {
+    Problem::new(Kind::NotFound, message).hint("GET /groups lists the groups")
+}
+
+/// Why a group does not go on here.
+fn of_ended(message: String, end: GroupEnd) -> Problem {
+    match end {
+        GroupEnd::Elsewhere { owner } => {
+            Problem::new(Kind::GroupElsewhere, message).with("owner", owner)
+        }
+        GroupEnd::Deleted => of_unknown_group(message),
+        GroupEnd::Full { count_max } => {
+            Problem::new(Kind::GroupFull, message).with("count_max", count_max)
+        }
+        GroupEnd::Failed { .. } => Problem::new(Kind::GroupFailed, message),
+        // It begins anew in a moment, here or elsewhere.
+        _ => Problem::new(Kind::GroupContended, message),
     }
 }
 

@@ -34,6 +34,8 @@ use super::to_json::JSON;
         (name = "process map", description = "Which type of event follows which."),
         (name = "components", description = "What runs on the log: projections, processes, \
             relays, groups."),
+        (name = "groups", description = "Consumer groups: members share events, and acknowledge \
+            each."),
         (name = "server", description = "The server itself."),
     ),
 )]
@@ -135,6 +137,27 @@ pub(super) struct LogPage {
     next: Option<String>,
 }
 
+/// Events for a member of a group.
+#[derive(ToSchema)]
+pub(super) struct DispatchedEvents {
+    /// The events. Their positions need not rise.
+    events: Vec<DispatchedEvent>,
+}
+
+/// An event for a member of a group.
+#[derive(ToSchema)]
+struct DispatchedEvent {
+    /// What the member answers with. Of two dispatches of one key the later one has the higher
+    /// number, whoever gets it: present it with effects that can be fenced.
+    number: u64,
+    /// How often it was tried before.
+    retry_count: u32,
+    /// Its key.
+    key: String,
+    /// The event.
+    event: Event,
+}
+
 /// Events for one or many streams, and all that must hold for them.
 #[derive(ToSchema)]
 pub(super) struct Append {
@@ -204,7 +227,8 @@ pub(super) struct CloudEvent {
 /// the caller, the load, the disk.
 pub(super) fn to_text(mut api: Description) -> String {
     for item in api.paths.paths.values_mut() {
-        let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        let methods =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in methods.into_iter().flatten() {
             let problem = Ref::from_schema_name("Problem");
             let content = ContentBuilder::new().schema(Some(problem)).build();

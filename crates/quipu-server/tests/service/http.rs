@@ -8,6 +8,7 @@ mod cloud_events;
 mod components;
 mod description;
 mod examples;
+mod groups;
 mod names;
 mod noise;
 mod problems;

@@ -48,6 +48,7 @@ async fn the_description_has_every_operation_and_no_other() {
             "/problems",
             "/categories",
             "/components",
+            "/groups",
             "/process-map",
             "/whoami",
         ];
