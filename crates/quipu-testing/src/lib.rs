@@ -7,6 +7,7 @@
 
 pub mod kafka;
 pub mod postgres;
+pub mod served;
 
 /// Whether a test may go on: says that `service` is missing and that the test is skipped, or fails
 /// where services are required.

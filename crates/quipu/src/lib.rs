@@ -133,6 +133,7 @@ mod loaded;
 pub mod lock;
 mod metadata;
 mod model;
+mod open_url;
 mod process;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod projection;
@@ -159,6 +160,8 @@ pub use quipu_derive::{Aggregate, DecisionModel, Event, EventSet, TagValue};
 pub use quipu_groups::{Backoff, GiveUp, KeepError, OnError, Phase, RunError, RunnerStatus};
 #[cfg(feature = "postgres-store")]
 pub use quipu_postgres as postgres;
+#[cfg(feature = "remote")]
+pub use quipu_wire as wire;
 
 pub use app::{Clock, Quipu};
 pub use codec::{Codec, CodecError, Json};
@@ -173,6 +176,7 @@ pub use load::Load;
 pub use loaded::Loaded;
 pub use metadata::{Metadata, MetadataError};
 pub use model::{Aggregate, DecisionModel, Evolve, Model};
+pub use open_url::OpenUrlError;
 pub use process::{Effects, Input, Process, Route, RunProcess, RunningProcess, TimerStatus};
 pub use recorded::{Erased, Recorded};
 #[cfg(feature = "relay")]

@@ -1,4 +1,5 @@
 //! A bank: `cargo run -p bank` opens accounts, moves money, and looks back.
+//! `--store` names the store to use.
 
 #![expect(clippy::print_stdout, reason = "the example shows what it does")]
 
@@ -7,6 +8,7 @@ mod account;
 mod tests;
 
 use std::error::Error;
+use std::path::Path;
 
 use account::{Account, AccountEvent, AccountId, Deposit, ListedAccount, Open, Transfer};
 use quipu::projection::SqliteDocuments;
@@ -26,8 +28,12 @@ fn show(time: Timestamp) -> String {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
-    let app = Quipu::open(directory.path().join("bank.quipu")).await?;
-    println!("A bank in {}", directory.path().display());
+    let app = example_store::open(directory.path()).await?;
+    run(&app, directory.path()).await
+}
+
+async fn run(app: &Quipu, directory: &Path) -> Result<(), Box<dyn Error>> {
+    println!("A bank in the log {}", app.store().identity().log);
 
     let (ana, ben) = (id("ana"), id("ben"));
     for account in [&ana, &ben] {

@@ -3,6 +3,7 @@
 use quipu::projection::SqliteDocuments;
 use quipu::testing::{given, project};
 use quipu::{Quipu, events};
+use quipu_testing::served::Served;
 
 use crate::account::{
     Account, AccountOpened, Deposit, ListedAccount, MoneyDeposited, MoneyWithdrawn, Open, Refusal,
@@ -79,4 +80,13 @@ async fn the_list_has_every_account_with_its_balance() {
             ]),
         )
         .await;
+}
+
+#[tokio::test]
+async fn all_of_it_works_on_a_store_that_is_served() {
+    let Some(served) = Served::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let app = Quipu::open_url(served.url()).await.unwrap();
+
+    crate::run(&app, directory.path()).await.unwrap();
 }

@@ -1,4 +1,5 @@
 //! A shared board: `cargo run -p board` lets three replicas edit it offline and meet again.
+//! `--store` names the store to use.
 
 #![expect(clippy::print_stdout, reason = "the example shows what it does")]
 
@@ -8,6 +9,7 @@ mod replica;
 mod tests;
 
 use std::error::Error;
+use std::path::Path;
 
 use quipu::Quipu;
 use replica::{Replica, sync};
@@ -15,13 +17,19 @@ use replica::{Replica, sync};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
-    let mut replicas = Vec::new();
-    for name in ["ana", "ben", "cleo"] {
-        let app = Quipu::open(directory.path().join(format!("{name}.quipu"))).await?;
+    let first = example_store::open(directory.path()).await?;
+    run(first, directory.path()).await
+}
+
+/// Has replicas that begin with one in this store; the stores of the others are in the directory.
+async fn run(first: Quipu, directory: &Path) -> Result<(), Box<dyn Error>> {
+    let mut replicas = vec![Replica::new("ana", first)];
+    for name in ["ben", "cleo"] {
+        let app = Quipu::open(directory.join(format!("{name}.quipu"))).await?;
         replicas.push(Replica::new(name, app));
     }
     let [ana, ben, cleo] = &replicas[..] else { return Ok(()) };
-    println!("Three replicas of one board, each with a store in {}", directory.path().display());
+    println!("Three replicas of one board, each with a store of its own");
 
     println!("\nAna adds two notes, and all three meet:");
     ana.add("milk", "1 litre").await?;

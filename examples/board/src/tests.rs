@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use quipu::testing::given;
 use quipu::{Quipu, events};
+use quipu_testing::served::Served;
 
 use crate::note::{
     Board, BoardId, Dot, NoteAdded, NoteEdited, NoteRemoved, Operation, Refusal, ReplicaId, What,
@@ -157,4 +158,13 @@ async fn replicas_that_edit_offline_show_the_same_board_when_they_meet() {
     let (at_ana, at_ben) = (ana.board().await.unwrap(), ben.board().await.unwrap());
     assert_eq!(*at_ana, *at_ben);
     assert_eq!(at_ben.notes().into_iter().collect::<Vec<_>>(), [("milk", "2")]);
+}
+
+#[tokio::test]
+async fn all_of_it_works_on_a_store_that_is_served() {
+    let Some(served) = Served::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let app = Quipu::open_url(served.url()).await.unwrap();
+
+    crate::run(app, directory.path()).await.unwrap();
 }

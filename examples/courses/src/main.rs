@@ -1,4 +1,5 @@
 //! Courses: `cargo run -p courses` lets students race for places, and shows who gets in.
+//! `--store` names the store to use.
 
 #![expect(clippy::print_stdout, reason = "the example shows what it does")]
 
@@ -31,12 +32,16 @@ fn subscribe(course_name: impl Into<String>, student_name: impl Into<String>) ->
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
-    let app = Quipu::open(directory.path().join("courses.quipu")).await?;
-    println!("Courses in {}", directory.path().display());
+    let app = example_store::open(directory.path()).await?;
+    run(&app).await
+}
 
-    last_places(&app).await?;
-    one_student(&app).await?;
-    nothing_in_common(&app).await
+async fn run(app: &Quipu) -> Result<(), Box<dyn Error>> {
+    println!("Courses in the log {}", app.store().identity().log);
+
+    last_places(app).await?;
+    one_student(app).await?;
+    nothing_in_common(app).await
 }
 
 async fn last_places(app: &Quipu) -> Result<(), Box<dyn Error>> {

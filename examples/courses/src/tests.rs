@@ -2,6 +2,7 @@
 
 use quipu::testing::given;
 use quipu::{Quipu, events};
+use quipu_testing::served::Served;
 
 use crate::course::{
     COURSES_MAX, CapacityChanged, ChangeCapacity, CourseDefined, CourseLoad, DefineCourse, Refusal,
@@ -137,4 +138,12 @@ async fn subscriptions_that_share_neither_course_nor_student_never_conflict() {
     let race = race(&app, pairs).await.unwrap();
 
     assert_eq!(race.attempts, [1; 30]);
+}
+
+#[tokio::test]
+async fn all_of_it_works_on_a_store_that_is_served() {
+    let Some(served) = Served::start() else { return };
+    let app = Quipu::open_url(served.url()).await.unwrap();
+
+    crate::run(&app).await.unwrap();
 }

@@ -1,4 +1,5 @@
 //! Four in a row: `cargo run -p game` plays a game, steps through it, and lets the other side win.
+//! `--store` names the store to use.
 
 #![expect(clippy::print_stdout, reason = "the example shows what it does")]
 
@@ -30,15 +31,19 @@ fn id(text: &str) -> GameId {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
-    let app = Quipu::open(directory.path().join("game.quipu")).await?;
-    println!("Four in a row in {}", directory.path().display());
+    let app = example_store::open(directory.path()).await?;
+    run(&app).await
+}
+
+async fn run(app: &Quipu) -> Result<(), Box<dyn Error>> {
+    println!("Four in a row in the log {}", app.store().identity().log);
 
     let (first, second) = (id("first"), id("second"));
     let (red, yellow) = ("Ana".to_owned(), "Ben".to_owned());
     app.execute(Start { game: first.clone(), red, yellow }).await?;
-    play(&app, &first, &MOVES).await?;
+    play(app, &first, &MOVES).await?;
     println!("\nAna (red) plays against Ben (yellow), move by move:\n");
-    step_through(&app, &first, 0).await?;
+    step_through(app, &first, 0).await?;
 
     let late = DropDisc { game: first.clone(), color: board::Color::Yellow, column: 0 };
     match app.execute(late).await {
@@ -50,9 +55,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nA second game branches from the first after move {BRANCH_MOVE}:\n");
-    branch(&app, &first, BRANCH_MOVE, &second).await?;
-    play(&app, &second, &OTHER_MOVES).await?;
-    step_through(&app, &second, BRANCH_MOVE).await?;
+    branch(app, &first, BRANCH_MOVE, &second).await?;
+    play(app, &second, &OTHER_MOVES).await?;
+    step_through(app, &second, BRANCH_MOVE).await?;
 
     println!("Both games remain:");
     for game in [&first, &second] {

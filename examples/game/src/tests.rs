@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use fastrand::Rng;
 use quipu::testing::{Given, given};
 use quipu::{Events, Quipu, events};
+use quipu_testing::served::Served;
 
 use crate::board::{Board, COLUMN_COUNT, Color, ROW_COUNT};
 use crate::game::{
@@ -188,4 +189,12 @@ async fn every_prefix_of_a_game_gives_the_board_that_was_there() {
         assert_eq!(step_back(&app, &other).await, expected);
         assert_eq!(play_again(&app, &other).await, expected);
     }
+}
+
+#[tokio::test]
+async fn all_of_it_works_on_a_store_that_is_served() {
+    let Some(served) = Served::start() else { return };
+    let app = Quipu::open_url(served.url()).await.unwrap();
+
+    crate::run(&app).await.unwrap();
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quipu::testing::given;
 use quipu::{Quipu, Timestamp, events};
+use quipu_testing::served::Served;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -176,4 +177,13 @@ async fn the_numbers_of_the_real_log_are_right() {
         found,
         expected.map(|(count, median_us, p90_us)| Waited { count, median_us, p90_us })
     );
+}
+
+#[tokio::test]
+async fn all_of_it_works_on_a_store_that_is_served() {
+    let Some(served) = Served::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let app = Quipu::open_url(served.url()).await.unwrap();
+
+    crate::run(&app, directory.path(), None).await.unwrap();
 }

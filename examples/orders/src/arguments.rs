@@ -10,6 +10,8 @@ A shop on Quipu.
 usage: orders [COMMAND]
 
   (none)          the short demo: the life of three orders
+    --store STORE in this store, which has to be empty: a directory, and where the program was built
+                  with --features stores, postgres://... or http(s)://...
   tour            show and check what an event store promises; takes less than a minute
     --only CHECK  only this check; may be given several times
     --small       with little data

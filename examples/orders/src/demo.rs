@@ -1,5 +1,7 @@
 //! The short demo: the life of three orders.
 
+use std::path::Path;
+
 use quipu::Quipu;
 
 use crate::list::{AllOrders, OrderList, OrdersThatAre};
@@ -9,10 +11,15 @@ use crate::shop::{Failure, Shop, WallClock, append_old_order, outbox_file};
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
+    let app = example_store::open(directory.path()).await?;
+    run_in(app, directory.path()).await
+}
+
+/// Runs it over a store, with its outbox and its read model in files of this directory.
+pub(crate) async fn run_in(app: Quipu, directory: &Path) -> Result<(), Failure> {
+    println!("A shop in the log {}", app.store().identity().log);
     let clock = WallClock::default();
-    let app = Quipu::open(directory.path().join("orders.quipu")).await?;
-    let mut shop = Shop::run(app.with_clock(clock.as_clock()), directory.path()).await?;
-    println!("A shop in {}", directory.path().display());
+    let mut shop = Shop::run(app.with_clock(clock.as_clock()), directory).await?;
 
     println!("\nAn order is created, filled, placed, paid and shipped");
     let receive = ReceiveStock { item: ItemId("quipu".into()), count: 2 };
@@ -48,7 +55,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let cancelled = list.ask(OrdersThatAre(State::Cancelled)).await?;
     println!("  {} of them is cancelled", cancelled.len());
 
-    let outbox = outbox_file(directory.path());
+    let outbox = outbox_file(directory);
     println!("\nWhat was published, of {}:", outbox.display());
     shop.close().await?;
     for line in std::fs::read_to_string(&outbox)?.lines() {

@@ -41,8 +41,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<u8, Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments::parse(&arguments)? {
+    match arguments::parse(&example_store::arguments())? {
         Wish::Help => println!("{HELP}"),
         Wish::Demo => demo::run().await?,
         Wish::Tour(options) => return tour::run(&options).await,

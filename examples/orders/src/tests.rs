@@ -2,6 +2,7 @@
 
 use quipu::testing::{given, given_stored, process, project};
 use quipu::{Event, Quipu, events};
+use quipu_testing::served::Served;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -180,4 +181,13 @@ async fn a_shop_does_all_of_it_and_publishes_no_card() {
     let public = std::fs::read_to_string(outbox_file(directory.path())).unwrap();
     assert_eq!(public.lines().count(), 4, "two placed, one paid, one cancelled: {public}");
     assert!(!public.contains("4111"), "{public}");
+}
+
+#[tokio::test]
+async fn all_of_it_works_on_a_store_that_is_served() {
+    let Some(served) = Served::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let app = Quipu::open_url(served.url()).await.unwrap();
+
+    crate::demo::run_in(app, directory.path()).await.unwrap();
 }
