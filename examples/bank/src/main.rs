@@ -74,7 +74,7 @@ async fn run(app: &Quipu, directory: &Path) -> Result<(), Box<dyn Error>> {
     }
 
     println!("\nThe list of accounts, a read model in SQLite that follows the log:");
-    let file = SqliteConnectOptions::new().filename(directory.path().join("accounts.db"));
+    let file = SqliteConnectOptions::new().filename(directory.join("accounts.db"));
     let pool = SqlitePool::connect_with(file.create_if_missing(true)).await?;
     let list = app.project(SqliteDocuments::<ListedAccount>::new()).into(pool).spawn().await?;
     app.wait_for::<SqliteDocuments<ListedAccount>>(app.store().frontier().await?).await?;
