@@ -159,6 +159,9 @@ enum Done<E> {
     Lag(u64),
 }
 
+/// A replay that was asked for, and who waits for how many events come back.
+type AskedReplay = (Which, oneshot::Sender<Result<usize, String>>);
+
 /// What happened.
 enum Happened<E> {
     Command(Option<Command<E>>),
@@ -188,6 +191,8 @@ struct Drive<'a, B: Backing> {
     /// Reads the log ahead, by little: what it has is waiting in a channel.
     feed: Option<Feed<B::Event>>,
     works: JoinSet<Done<B::Event>>,
+    /// Replays that wait for what is on its way to being parked: it is meant too.
+    replays: Vec<AskedReplay>,
     is_paused: bool,
     /// The checkpoint was put elsewhere: what the machine knows does not count any more.
     is_reset: bool,
@@ -236,6 +241,7 @@ impl<'a, B: Backing> Drive<'a, B> {
             seats: BTreeMap::new(),
             feed: None,
             works: JoinSet::new(),
+            replays: Vec::new(),
             is_paused: false,
             is_reset: false,
             is_caught_up: false,
@@ -273,6 +279,7 @@ impl<'a, B: Backing> Drive<'a, B> {
             self.machine.tick(self.now());
             self.hand_out();
             self.begin_note();
+            self.begin_replays();
             let end = match self.wait().await {
                 Happened::Command(command) => self.take_commands(command),
                 Happened::Left(member) => {
@@ -456,7 +463,10 @@ impl<'a, B: Backing> Drive<'a, B> {
             Command::Parked(answer) => {
                 answer.send(self.machine.parked().cloned().collect()).ok();
             }
-            Command::Replay(which, answer) => self.replay(which, answer),
+            Command::Replay(_, answer) if self.replays.len() >= COMMAND_COUNT_MAX => {
+                answer.send(Err("too many replays wait to begin".to_owned())).ok();
+            }
+            Command::Replay(which, answer) => self.replays.push((which, answer)),
             Command::Drop(which, answer) => {
                 answer.send(self.machine.drop_parked(which)).ok();
             }
@@ -490,6 +500,14 @@ impl<'a, B: Backing> Drive<'a, B> {
         self.seats.remove(&member);
         if self.seats.is_empty() {
             self.empty_since = Some(Instant::now());
+        }
+    }
+
+    fn begin_replays(&mut self) {
+        if !self.machine.is_parking() {
+            for (which, answer) in std::mem::take(&mut self.replays) {
+                self.replay(which, answer);
+            }
         }
     }
 

@@ -382,6 +382,12 @@ impl<T: Clone> GroupMachine<T> {
         }
     }
 
+    /// Whether events are on their way to being parked.
+    pub fn is_parking(&self) -> bool {
+        let is_under_way = matches!(self.note, Some(UnderWay::Settle { parks: true, .. }));
+        is_under_way || !self.to_park.is_empty()
+    }
+
     /// Forgets parked events: the one at `which`, or all. One that is being replayed is called back.
     /// How many there were.
     pub fn drop_parked(&mut self, which: Option<Position>) -> usize {

@@ -252,11 +252,16 @@ impl<E> Group<E> {
         {
             return Ok(answer);
         }
-        Err(self.reason())
+        Err(self.reason().await)
     }
 
-    fn reason(&self) -> GroupEnd {
-        self.ended.borrow().clone().unwrap_or(GroupEnd::Stopped)
+    /// Why it ended. Members are let go before it has given back what it owned: the reason is there
+    /// once it has.
+    async fn reason(&self) -> GroupEnd {
+        let mut ended = self.ended.clone();
+        let reason = ended.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        // Without a reason its task was stopped from outside.
+        reason.ok().flatten().unwrap_or(GroupEnd::Stopped)
     }
 }
 
@@ -287,7 +292,7 @@ impl<E> Membership<E> {
     pub async fn next(&mut self) -> Result<Vec<Dispatch<E>>, GroupEnd> {
         match self.dispatches.recv().await {
             Some(dispatches) => Ok(dispatches),
-            None => Err(self.group.reason()),
+            None => Err(self.group.reason().await),
         }
     }
 
@@ -380,6 +385,9 @@ impl<E> Answers<E> {
     }
 
     async fn tell(&self, command: Command<E>) -> Result<(), GroupEnd> {
-        self.group.commands.send(command).await.map_err(|_| self.group.reason())
+        match self.group.commands.send(command).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.group.reason().await),
+        }
     }
 }

@@ -271,6 +271,24 @@ async fn a_deleted_group_tells_its_members_and_begins_anew_when_it_is_created_ag
     assert_eq!(take(&mut member, 1).await[0].item.position, got[0].item.position);
 }
 
+/// A group lets its members go, then gives its lease back: one that waits on another thread asked for
+/// the reason in between, and was told that the server stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_that_waits_is_told_why_its_group_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let groups = groups(&open(directory.path()).await);
+    for round in 0..20 {
+        let name = format!("g-{round}");
+        groups.create(hasty(&name)).await.unwrap();
+        let mut member = groups.join(&name, Joining::new(1)).await.unwrap();
+        let waiting = tokio::spawn(async move { member.next().await });
+
+        groups.delete(&name).await.unwrap();
+
+        assert_eq!(waiting.await.unwrap().unwrap_err(), GroupEnd::Deleted, "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn an_updated_group_goes_on_where_it_was() {
     let store = memory();
