@@ -146,8 +146,9 @@ pub trait Operations: Send + Sync {
     /// `None` where the store cannot be scavenged here.
     fn start_scavenge(&self) -> Option<Scavenge>;
 
-    /// The scavenge of that id, if it is the last one.
-    fn scavenge(&self, id: &str) -> Option<Scavenge>;
+    /// Asks the scavenge of that id, if it is the last one, to end, and waits a while until it has.
+    /// What it did so far stays.
+    fn stop_scavenge<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<Scavenge>>;
 
     /// Asks the server to stop.
     fn shut_down(&self);

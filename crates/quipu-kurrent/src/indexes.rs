@@ -51,8 +51,9 @@ pub(crate) struct Index {
     end: Option<Position>,
 }
 
+/// What an index has entries for.
 #[derive(Clone, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Category(String),
     Type(EventType),
     StreamNames,
@@ -61,7 +62,8 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(stream: &str) -> Option<(Self, Projection)> {
+    /// The index that a stream of this name is, and the projection that it is of.
+    pub(crate) fn of(stream: &str) -> Option<(Self, Projection)> {
         if stream == "$streams" {
             return Some((Self::StreamNames, Projection::Streams));
         }
@@ -80,8 +82,8 @@ impl Kind {
         }
     }
 
-    /// The store's index that has the entries with their ordinals.
-    fn term(&self) -> Option<Term> {
+    /// The store's index that has the entries with their ordinals, if there is one.
+    pub(crate) fn term(&self) -> Option<Term> {
         match self {
             Self::Category(name) => Some(Term::Category(name.clone())),
             Self::Type(name) => Some(Term::Type(name.clone())),
@@ -91,7 +93,7 @@ impl Kind {
     }
 
     /// A query that every event of the index matches. Others may match it too.
-    fn query(&self) -> Query {
+    pub(crate) fn query(&self) -> Query {
         match self {
             Self::Category(name) | Self::CategoryStreams(name) => {
                 Query::from(QueryItem { category: Some(name.clone()), ..QueryItem::default() })
@@ -104,11 +106,42 @@ impl Kind {
     }
 
     /// Whether an event that matches the query is an entry, where entries are counted.
-    fn counts(&self, event: EventRef<'_>) -> bool {
+    pub(crate) fn counts(&self, event: EventRef<'_>) -> bool {
         match self {
             Self::CategoryStreams(_) => event.revision().get() == 0,
             Self::Correlation(id) => has_correlation(event.metadata_bytes(), id),
             Self::Category(_) | Self::Type(_) | Self::StreamNames => true,
+        }
+    }
+
+    /// Whether entries name streams, and do not stand for events.
+    pub(crate) fn names_streams(&self) -> bool {
+        matches!(self, Self::CategoryStreams(_))
+    }
+
+    /// The entry for an event, as an event of the index's own stream.
+    pub(crate) fn record(
+        &self,
+        stream: &str,
+        event: EventRef<'_>,
+        ordinal: u64,
+        form: IdForm,
+    ) -> RecordedEvent {
+        let (event_type, data) = if self.names_streams() {
+            (REFERENCE_TYPE, event.stream().to_owned())
+        } else {
+            (LINK_TYPE, format!("{}@{}", event.revision(), event.stream()))
+        };
+        let place = event.position().get();
+        RecordedEvent {
+            id: Some(form.to_proto(entry_id(stream, event))),
+            stream_identifier: Some(stream_identifier(stream)),
+            stream_revision: ordinal,
+            prepare_position: place,
+            commit_position: place,
+            metadata: properties(event_type, event.recorded_at(), false),
+            custom_metadata: bytes::Bytes::new(),
+            data: data.into(),
         }
     }
 }
@@ -141,23 +174,12 @@ pub(crate) async fn of_stream(
 impl Index {
     /// The entry that stands for an event, which is there no more for those whose stream hides it.
     fn shown(&self, event: EventRef<'_>, entry: &Entry, links: Links, form: IdForm) -> Shown {
-        let link = self.link(event, entry.ordinal, form);
-        if links == Links::Kept || matches!(self.kind, Kind::CategoryStreams(_)) {
+        let link = self.kind.record(self.name.as_str(), event, entry.ordinal, form);
+        if links == Links::Kept || self.kind.names_streams() {
             return Shown { event: Some(link), link: None };
         }
         let event = (!entry.is_hidden).then(|| recorded(event, form));
         Shown { event, link: Some(link) }
-    }
-
-    fn link(&self, event: EventRef<'_>, ordinal: u64, form: IdForm) -> RecordedEvent {
-        let is_reference = matches!(self.kind, Kind::CategoryStreams(_));
-        let (event_type, data) = if is_reference {
-            (REFERENCE_TYPE, event.stream().to_owned())
-        } else {
-            (LINK_TYPE, format!("{}@{}", event.revision(), event.stream()))
-        };
-        let body = Body { event_type, data };
-        entry_record(self.name.as_str(), event, ordinal, body, form)
     }
 
     fn not_found(&self) -> Content {
@@ -167,47 +189,9 @@ impl Index {
     }
 }
 
-/// What an entry says.
-struct Body {
-    event_type: &'static str,
-    data: String,
-}
-
-/// An entry as an event of its stream.
-fn entry_record(
-    stream: &str,
-    event: EventRef<'_>,
-    ordinal: u64,
-    body: Body,
-    form: IdForm,
-) -> RecordedEvent {
-    let place = event.position().get();
-    RecordedEvent {
-        id: Some(form.to_proto(entry_id(stream, event))),
-        stream_identifier: Some(stream_identifier(stream)),
-        stream_revision: ordinal,
-        prepare_position: place,
-        commit_position: place,
-        metadata: properties(body.event_type, event.recorded_at(), false),
-        custom_metadata: bytes::Bytes::new(),
-        data: body.data.into(),
-    }
-}
-
 /// An entry's id: the same one whenever it is read.
 pub(crate) fn entry_id(stream: &str, event: EventRef<'_>) -> Uuid {
     Uuid::new_v5(&event.id().as_uuid(), stream.as_bytes())
-}
-
-/// The link to an event that a stream of links has at this ordinal.
-pub(crate) fn link_record(
-    stream: &str,
-    event: EventRef<'_>,
-    ordinal: u64,
-    form: IdForm,
-) -> RecordedEvent {
-    let data = format!("{}@{}", event.revision(), event.stream());
-    entry_record(stream, event, ordinal, Body { event_type: LINK_TYPE, data }, form)
 }
 
 /// What is known of an entry beside its event.

@@ -41,14 +41,14 @@ impl Operations for Handler {
         Ok(scavenge(started, ScavengeResult::Started))
     }
 
-    /// A scavenge ends by itself, soon: one that is under way goes on, and the answer says so.
+    /// One that takes long to end is answered as being in progress.
     async fn stop_scavenge(
         &self,
         request: Request<wire::StopScavengeReq>,
     ) -> Result<Response<wire::ScavengeResp>, Status> {
         let caller = caller_of(&request)?;
         let id = request.into_inner().options.map(|it| it.scavenge_id).unwrap_or_default();
-        let Some(found) = caller.operations().scavenge(&id) else {
+        let Some(found) = caller.operations().stop_scavenge(&id).await else {
             return Err(Failure::ScavengeNotFound { id }.into());
         };
         let result =
@@ -79,11 +79,11 @@ impl Operations for Handler {
         Ok(Response::new(()))
     }
 
-    /// There is nothing to restart: groups begin when they are asked for.
     async fn restart_persistent_subscriptions(
         &self,
-        _: Request<()>,
+        request: Request<()>,
     ) -> Result<Response<()>, Status> {
+        caller_of(&request)?.subscriptions().restart().await;
         Ok(Response::new(()))
     }
 }

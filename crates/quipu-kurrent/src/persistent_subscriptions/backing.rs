@@ -11,16 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use quipu_core::{
     Append, AppendError, BoxFuture, Delivery, EventBatch, EventRef, EventStore, EventType,
     ExpectedRevision, NewEvent, Position, Query, ReadError, ReadStream, Revision, StreamName,
-    Subscribe, SubscribeError, SubscribeFrom, Subscription, Term, Timestamp,
+    Subscribe, SubscribeError, SubscribeFrom, Subscription, Timestamp,
 };
 use quipu_groups::KeepError;
 use quipu_groups::group::{Backing, Kept, Note, Pulled, Reading, Replay, SetAside, Source};
 use quipu_groups::machine::Item;
 use serde_json::json;
 
-use super::index_source::{self, IndexSource, term_of};
+use super::index_source::{self, Tally};
 use super::settings::{Config, Key, Origin};
 use crate::convert::LINK_TYPE;
+use crate::indexes::Kind;
 use crate::streams::{Filter, find_in, target};
 
 /// About what an event takes beside its data and metadata.
@@ -97,6 +98,8 @@ pub(super) struct SubscriptionBacking {
     known: tokio::sync::Mutex<ExpectedRevision>,
     /// Parked events that are being replayed: their places among the parked ones, and whose.
     replaying: Mutex<Replaying>,
+    /// How many entries the stream has, where it is an index that is counted. Held while counting.
+    tally: tokio::sync::Mutex<Tally>,
 }
 
 #[derive(Default)]
@@ -114,7 +117,8 @@ impl SubscriptionBacking {
     ) -> Result<Self, quipu_core::NameError> {
         let streams = Streams::of(&config.key)?;
         let known = tokio::sync::Mutex::new(ExpectedRevision::Any);
-        Ok(Self { store, config, streams, known, replaying: Mutex::default() })
+        let (replaying, tally) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { store, config, streams, known, replaying, tally })
     }
 
     /// The last checkpoint, and where its stream is.
@@ -131,6 +135,11 @@ impl SubscriptionBacking {
     /// Where the subscription would go on, for those who only look.
     pub(super) async fn saved(&self) -> Result<Option<u64>, ReadError> {
         Ok(self.checkpoint().await?.0)
+    }
+
+    /// The place of the last event that there is.
+    pub(super) async fn last_place(&self) -> Result<Option<u64>, ReadError> {
+        last_place(&*self.store, &self.config.key, &mut *self.tally.lock().await).await
     }
 
     /// How many events are parked.
@@ -252,10 +261,12 @@ impl SubscriptionBacking {
         parked: EventRef<'_>,
     ) -> Result<Option<Item<Delivered>>, ReadError> {
         let Some((stream, revision)) = target(parked.data_bytes()) else { return Ok(None) };
-        if let Some(term) = term_of(stream.as_str()) {
+        if let Some((kind, _)) = Kind::of(stream.as_str()) {
             let ordinal = revision.get();
-            let batch = index_source::entry(&*self.store, term, ordinal).await?;
-            return Ok(item_of_entry(&self.config, Arc::new(batch), 0, ordinal));
+            let found = index_source::entry(&*self.store, &kind, ordinal).await?;
+            return Ok(found.and_then(|(batch, index)| {
+                item_of_entry(&self.config, Arc::new(batch), index, ordinal)
+            }));
         }
         let batch = find_in(&*self.store, stream, revision).await?;
         if batch.is_empty() {
@@ -282,25 +293,20 @@ impl Backing for SubscriptionBacking {
             let filter = self.config.filter.as_ref().map(super::settings::KeptFilter::filter);
             // It was looked at when the subscription was created.
             let filter = filter.transpose().ok().flatten();
-            let subscribe = match self.config.stream() {
-                Some(stream) if term_of(stream.as_str()).is_some() => {
-                    let (store, config) = (Arc::clone(&self.store), Arc::clone(&self.config));
-                    let term = term_of(stream.as_str()).unwrap_or(Term::StreamNames);
-                    let source = IndexSource::begin(store, config, term, place.get()).await?;
-                    return Ok(Box::new(source) as Box<dyn Source<Delivered>>);
-                }
-                Some(stream) => {
-                    let behind = place.get().checked_sub(1).map(Revision::new);
-                    let from = behind.map_or(SubscribeFrom::Start, SubscribeFrom::After);
-                    Subscribe::Stream { stream, from }
-                }
-                None => {
-                    let query = filter.as_ref().map_or_else(Query::all, Filter::query);
-                    Subscribe::All { query, from: SubscribeFrom::After(place) }
-                }
+            let index = Kind::of(self.config.key.origin.name()).map(|(kind, _)| kind);
+            let (store, config) = (Arc::clone(&self.store), Arc::clone(&self.config));
+            if let Some(kind) = index {
+                return index_source::begin(store, config, kind, place.get()).await;
+            }
+            let subscribe = if let Some(stream) = config.stream() {
+                let behind = place.get().checked_sub(1).map(Revision::new);
+                let from = behind.map_or(SubscribeFrom::Start, SubscribeFrom::After);
+                Subscribe::Stream { stream, from }
+            } else {
+                let query = filter.as_ref().map_or_else(Query::all, Filter::query);
+                Subscribe::All { query, from: SubscribeFrom::After(place) }
             };
             let subscription = self.store.subscribe(subscribe).await?;
-            let (store, config) = (Arc::clone(&self.store), Arc::clone(&self.config));
             let source = EventSource { store, config, filter, subscription };
             Ok(Box::new(source) as Box<dyn Source<Delivered>>)
         })
@@ -341,16 +347,17 @@ impl Backing for SubscriptionBacking {
 
     fn lag(&self, place: Position) -> BoxFuture<'_, u64> {
         Box::pin(async move {
-            let end = last_place(&*self.store, &self.config.key).await.ok().flatten();
+            let end = self.last_place().await.ok().flatten();
             end.unwrap_or_default().saturating_sub(place.get())
         })
     }
 }
 
-/// The place of the last event that there is.
+/// The place of the last event that there is. Where entries are counted, `tally` goes on counting.
 pub(super) async fn last_place(
     store: &dyn EventStore,
     key: &Key,
+    tally: &mut Tally,
 ) -> Result<Option<u64>, ReadError> {
     match &key.origin {
         Origin::All => {
@@ -358,8 +365,8 @@ pub(super) async fn last_place(
             Ok((frontier > 0).then_some(frontier))
         }
         Origin::Stream(stream) => {
-            if let Some(term) = term_of(stream) {
-                let count = index_source::count_of(store, term).await?;
+            if let Some((kind, _)) = Kind::of(stream) {
+                let count = tally.count(store, &kind).await?;
                 return Ok((count > 0).then_some(count));
             }
             let Ok(stream) = StreamName::new(stream) else { return Ok(None) };

@@ -18,7 +18,7 @@ use super::{may_read, no_options};
 use crate::caller::Caller;
 use crate::convert::{self, IdForm, recorded};
 use crate::failure::Failure;
-use crate::indexes::{entry_id, link_record};
+use crate::indexes::{Kind, entry_id};
 use crate::proto::event_store::client::persistent_subscriptions as wire;
 use crate::streams::Answers;
 use wire::read_resp::{Content, ReadEvent, SubscriptionConfirmation};
@@ -60,6 +60,7 @@ pub(super) async fn begin(
     let (config, membership) = caller.subscriptions().join(&key, joining).await?;
     let given = Arc::new(Given::new(capacity));
     let listening = tokio::spawn(listen(membership.answers(), Arc::clone(&given), words));
+    let index = Kind::of(key.origin.name()).map(|(kind, _)| kind);
     let confirmation = SubscriptionConfirmation { subscription_id: key.id() };
     let seat = Seat {
         stopping: caller.stopping(),
@@ -67,6 +68,7 @@ pub(super) async fn begin(
         key,
         form,
         resolves_links: config.resolves_links,
+        index,
         membership: Some(membership),
         given,
         listening: Some(listening),
@@ -183,6 +185,8 @@ struct Seat {
     key: Key,
     form: IdForm,
     resolves_links: bool,
+    /// Where the stream is an index: which one.
+    index: Option<Kind>,
     /// There until the seat is dropped.
     membership: Option<Membership<Delivered>>,
     given: Arc<Given>,
@@ -259,10 +263,10 @@ impl Seat {
         };
         self.given.give(id, dispatch.item.position, dispatch.number);
         let shown = |event: EventRef<'_>| recorded(event, self.form);
-        let (event, link) = match delivered.ordinal() {
-            Some(ordinal) => {
-                let link = link_record(stream, own, ordinal, self.form);
-                if self.resolves_links {
+        let (event, link) = match self.index.as_ref().zip(delivered.ordinal()) {
+            Some((index, ordinal)) => {
+                let link = index.record(stream, own, ordinal, self.form);
+                if self.resolves_links && !index.names_streams() {
                     (Some(shown(own)), Some(link))
                 } else {
                     (Some(link), None)

@@ -1,11 +1,12 @@
 //! Streams of system projections as sources: read from the store's indexes, nothing is written.
 //!
-//! A place is one more than an ordinal of the index.
+//! A place is one more than an ordinal of the index. Indexes that the store does not number are
+//! counted along the log, from its beginning whenever a source begins.
 
 use std::sync::Arc;
 
 use quipu_core::{
-    BoxFuture, Direction, EventBatch, EventStore, EventType, Position, Query, QueryItem, ReadError,
+    BoxFuture, Delivery, Direction, EventBatch, EventStore, Position, ReadAll, ReadError,
     ReadIndex, StorageError, Subscribe, SubscribeError, SubscribeFrom, Subscription, Term,
 };
 use quipu_groups::group::{Pulled, Source};
@@ -13,53 +14,124 @@ use quipu_groups::machine::Item;
 
 use super::backing::{Delivered, item_of_entry};
 use super::settings::Config;
+use crate::indexes::Kind;
 
 /// How many entries are read at once.
 const PAGE: u64 = 256;
 
-/// The index whose entries a stream shows, if it is one that the store numbers.
-pub(super) fn term_of(stream: &str) -> Option<Term> {
-    if stream == "$streams" {
-        return Some(Term::StreamNames);
+/// The entries of an index from the ordinal `next` on.
+pub(super) async fn begin(
+    store: Arc<dyn EventStore>,
+    config: Arc<Config>,
+    kind: Kind,
+    next: u64,
+) -> Result<Box<dyn Source<Delivered>>, SubscribeError> {
+    if let Some(term) = kind.term() {
+        return Ok(Box::new(IndexSource::begin(store, config, &kind, term, next).await?));
     }
-    match stream.split_once('-')? {
-        ("$ce", category) if !category.is_empty() => Some(Term::Category(category.to_owned())),
-        ("$et", event_type) => Some(Term::Type(EventType::new(event_type).ok()?)),
-        _ => None,
-    }
+    let (query, from) = (kind.query(), SubscribeFrom::Start);
+    let events = store.subscribe(Subscribe::All { query, from }).await?;
+    Ok(Box::new(CountedSource { config, kind, events, next, count: 0 }))
 }
 
-/// A query that every event of the index matches.
-fn query_of(term: &Term) -> Query {
-    match term {
-        Term::Category(name) => {
-            QueryItem { category: Some(name.clone()), ..QueryItem::default() }.into()
+/// How many entries an index has that the store does not number: what was counted is not read again.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    read_to: Position,
+    count: u64,
+}
+
+impl Tally {
+    /// How many entries the index has now.
+    pub(super) async fn count(
+        &mut self,
+        store: &dyn EventStore,
+        kind: &Kind,
+    ) -> Result<u64, ReadError> {
+        if let Some(term) = kind.term() {
+            let read = ReadIndex { term, from: None, direction: Direction::Forward, limit: 0 };
+            return Ok(store.read_index(read).await?.count);
         }
-        Term::Type(name) => QueryItem { types: vec![name.clone()], ..QueryItem::default() }.into(),
-        Term::StreamNames => Query::all(),
+        let read = ReadAll::new(kind.query()).from(self.read_to.next());
+        let mut read = store.read_all(read).await?;
+        while let Some(batch) = read.batches.next().await? {
+            for event in batch.iter() {
+                self.read_to = event.position();
+                self.count += u64::from(kind.counts(event));
+            }
+        }
+        Ok(self.count)
     }
 }
 
-/// How many entries an index has.
-pub(super) async fn count_of(store: &dyn EventStore, term: Term) -> Result<u64, ReadError> {
-    let read = ReadIndex { term, from: None, direction: Direction::Forward, limit: 0 };
-    Ok(store.read_index(read).await?.count)
-}
-
-/// The event of one entry; none where it was scavenged or there is no such entry.
+/// The event of one entry: where it is in which batch. None where it was scavenged or there is no
+/// such entry.
 pub(super) async fn entry(
     store: &dyn EventStore,
-    term: Term,
+    kind: &Kind,
     ordinal: u64,
-) -> Result<EventBatch, ReadError> {
-    let read = ReadIndex { term, from: Some(ordinal), direction: Direction::Forward, limit: 1 };
-    let read = store.read_index(read).await?;
-    let found = read.entries.first().filter(|entry| entry.ordinal == ordinal);
-    let is_there = found.is_some_and(|entry| entry.event.is_some());
-    Ok(if is_there { read.events } else { EventBatch::default() })
+) -> Result<Option<(EventBatch, usize)>, ReadError> {
+    if let Some(term) = kind.term() {
+        let read = ReadIndex { term, from: Some(ordinal), direction: Direction::Forward, limit: 1 };
+        let read = store.read_index(read).await?;
+        let found = read.entries.first().filter(|entry| entry.ordinal == ordinal);
+        return Ok(found.and_then(|entry| entry.event).map(|index| (read.events, index)));
+    }
+    let mut read = store.read_all(ReadAll::new(kind.query())).await?;
+    let mut left = ordinal;
+    while let Some(batch) = read.batches.next().await? {
+        let own = batch.iter().enumerate().filter(|(_, event)| kind.counts(*event));
+        let own: Vec<usize> = own.map(|(index, _)| index).collect();
+        match own.get(usize::try_from(left).unwrap_or(usize::MAX)) {
+            Some(index) => return Ok(Some((batch, *index))),
+            None => left -= own.len() as u64,
+        }
+    }
+    Ok(None)
 }
 
-pub(super) struct IndexSource {
+/// An index that is counted along the log.
+struct CountedSource {
+    config: Arc<Config>,
+    kind: Kind,
+    /// Everything that may be an entry, from the log's beginning.
+    events: Box<dyn Subscription>,
+    /// The first ordinal wanted.
+    next: u64,
+    /// How many entries came so far.
+    count: u64,
+}
+
+impl CountedSource {
+    async fn pull(&mut self) -> Result<Pulled<Delivered>, SubscribeError> {
+        let batch = match self.events.next().await? {
+            Delivery::Events(batch) => Arc::new(batch),
+            Delivery::Checkpoint(_) => EventBatch::default().into(),
+            Delivery::CaughtUp => return Ok(Pulled::CaughtUp),
+            Delivery::FellBehind => return Ok(Pulled::FellBehind),
+        };
+        let mut items = Vec::new();
+        for (index, event) in batch.iter().enumerate() {
+            if !self.kind.counts(event) {
+                continue;
+            }
+            if self.count >= self.next {
+                items.extend(item_of_entry(&self.config, Arc::clone(&batch), index, self.count));
+            }
+            self.count += 1;
+        }
+        Ok(Pulled::Items(items, Position::new(self.count)))
+    }
+}
+
+impl Source<Delivered> for CountedSource {
+    fn next(&mut self) -> BoxFuture<'_, Result<Pulled<Delivered>, SubscribeError>> {
+        Box::pin(self.pull())
+    }
+}
+
+/// An index that the store numbers.
+struct IndexSource {
     store: Arc<dyn EventStore>,
     config: Arc<Config>,
     term: Term,
@@ -71,16 +143,17 @@ pub(super) struct IndexSource {
 }
 
 impl IndexSource {
-    pub(super) async fn begin(
+    async fn begin(
         store: Arc<dyn EventStore>,
         config: Arc<Config>,
+        kind: &Kind,
         term: Term,
         next: u64,
     ) -> Result<Self, SubscribeError> {
         // Begun before entries are read, so that nothing between is missed.
         let begin = store.frontier().await.map_err(unread)?;
         let from = SubscribeFrom::After(begin);
-        let wake = store.subscribe(Subscribe::All { query: query_of(&term), from }).await?;
+        let wake = store.subscribe(Subscribe::All { query: kind.query(), from }).await?;
         Ok(Self { store, config, term, next, wake, has_caught_up: false })
     }
 

@@ -171,7 +171,8 @@ impl KeptFilter {
                 Some(Window::Max(max)) => Some(max),
                 Some(Window::Count(())) | None => None,
             },
-            multiplier: options.checkpoint_interval_multiplier,
+            // Clients leave it out: a persistent subscription tells no checkpoints.
+            multiplier: options.checkpoint_interval_multiplier.max(1),
         }
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::backing::{Delivered, SubscriptionBacking, last_place};
+use super::index_source::Tally;
 use super::settings::{Asked, Config, Key, Origin, Start};
 use crate::failure::Failure;
 
@@ -91,13 +92,19 @@ impl Subsystem {
     pub async fn running_here(&self) -> Vec<(String, GroupInfo)> {
         let groups: Vec<_> = {
             let known = self.known.lock().await;
-            known.active.iter().map(|(key, (_, group))| (key.id(), group.clone())).collect()
+            let own = |(key, (_, group)): (&Key, &(u32, Group<Delivered>))| {
+                let backing = self.backing(known.listed.get(key)?).ok()?;
+                Some((key.id(), backing, group.clone()))
+            };
+            known.active.iter().filter_map(own).collect()
         };
         let mut running = Vec::new();
-        for (name, group) in groups {
-            if let Ok(info) = group.info().await {
-                running.push((name, info));
-            }
+        for (name, backing, group) in groups {
+            let Ok(mut info) = group.info().await else { continue };
+            // Such a group does not know itself how many events it has parked.
+            let parked = backing.parked_count().await.unwrap_or_default();
+            info.counts.parked = usize::try_from(parked).unwrap_or(usize::MAX);
+            running.push((name, info));
         }
         running
     }
@@ -211,7 +218,7 @@ impl Subsystem {
         };
         Ok(Status {
             saved: backing.saved().await.map_err(store_failed)?,
-            last: last_place(&*self.store, key).await.map_err(store_failed)?,
+            last: backing.last_place().await.map_err(store_failed)?,
             parked_count: backing.parked_count().await.map_err(store_failed)?,
             config: listed.config,
             running,
@@ -254,7 +261,7 @@ impl Subsystem {
     }
 
     /// Ends every subscription here and lets consumers connect again.
-    pub(super) async fn restart(&self) {
+    pub(crate) async fn restart(&self) {
         self.stop().await;
     }
 
@@ -290,7 +297,8 @@ impl Subsystem {
 
     /// The place behind which a subscription begins.
     async fn after(&self, key: &Key, start: Start) -> Result<u64, Failure> {
-        let last = last_place(&*self.store, key).await.map_err(|_| Failure::Storage)?;
+        let last = last_place(&*self.store, key, &mut Tally::default()).await;
+        let last = last.map_err(|_| Failure::Storage)?;
         match (start, &key.origin) {
             (Start::Beginning, _) => Ok(0),
             (Start::End, _) => Ok(last.unwrap_or_default()),

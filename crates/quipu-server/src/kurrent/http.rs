@@ -37,15 +37,35 @@ async fn ping() -> Json<Value> {
     Json(json!({ "text": "Ping request successfully handled" }))
 }
 
+/// This server, alone and leading. Clients ask for every one of these: there are no ports for TCP,
+/// and how much there is in the log is not told to whoever asks.
 async fn gossip(peer: Option<Extension<Peer>>) -> Json<Value> {
     let address = address_of(peer.as_deref());
+    let ip = address.ip().to_string();
+    let instance = quipu_kurrent::gossip::INSTANCE.hyphenated().to_string();
     let member = json!({
-        "instanceId": quipu_kurrent::gossip::INSTANCE.hyphenated().to_string(),
+        "instanceId": instance,
         "timeStamp": text_of(Timestamp::now()),
         "state": "Leader",
         "isAlive": true,
-        "httpEndPointIp": address.ip().to_string(),
+        "internalTcpIp": ip,
+        "internalTcpPort": 0,
+        "internalSecureTcpPort": 0,
+        "externalTcpIp": ip,
+        "externalTcpPort": 0,
+        "externalSecureTcpPort": 0,
+        "internalHttpEndPointIp": ip,
+        "internalHttpEndPointPort": address.port(),
+        "httpEndPointIp": ip,
         "httpEndPointPort": address.port(),
+        "lastCommitPosition": -1,
+        "writerCheckpoint": -1,
+        "chaserCheckpoint": -1,
+        "epochPosition": -1,
+        "epochNumber": -1,
+        "epochId": instance,
+        "nodePriority": 0,
+        "isReadOnlyReplica": false,
     });
     Json(
         json!({ "members": [member], "serverIp": address.ip().to_string(), "serverPort": address.port() }),

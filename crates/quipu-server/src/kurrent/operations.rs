@@ -1,52 +1,82 @@
 //! Work on the server and its store, as KurrentDB's clients ask for it.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quipu_core::{BoxFuture, Position};
-use quipu_engine::{Engine, ScavengeOptions};
+use quipu_engine::{Engine, ScavengeError, ScavengeOptions};
 use quipu_kurrent::caller::{Operations, Scavenge};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::OwnCaller;
 
-/// The scavenge that was asked for last.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LastScavenge(Arc<Mutex<Option<Scavenge>>>);
+/// How long a client that stops a scavenge waits for it: it ends at its next segment.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-impl LastScavenge {
-    /// Begins to scavenge, unless that is under way.
-    fn start(&self, engine: Engine) -> Scavenge {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = last.as_ref().filter(|own| own.is_running) {
-            return running.clone();
-        }
-        let id = Uuid::new_v4().hyphenated().to_string();
-        let started = Scavenge { id, is_running: true };
-        *last = Some(started.clone());
-        let own = self.clone();
+/// The scavenge that was asked for last.
+#[derive(Debug, Default)]
+pub(crate) struct LastScavenge(Mutex<Option<Run>>);
+
+/// A scavenge, under way or over.
+#[derive(Clone, Debug)]
+struct Run {
+    id: String,
+    is_stopping: Arc<AtomicBool>,
+    /// Has a sender for as long as the scavenge is under way.
+    under_way: watch::Receiver<()>,
+}
+
+impl Run {
+    fn scavenge(&self) -> Scavenge {
+        Scavenge { id: self.id.clone(), is_running: self.under_way.has_changed().is_ok() }
+    }
+
+    /// Begins to scavenge in the background.
+    fn start(engine: Engine) -> Self {
+        let (lives, under_way) = watch::channel(());
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let asked_to_stop = Arc::clone(&is_stopping);
         tokio::task::spawn_blocking(move || {
-            let scavenged = engine.scavenge_with(ScavengeOptions::new(), &mut |_| {});
-            match scavenged {
+            let mut go_on = |_| {
+                let is_stopping = asked_to_stop.load(Ordering::Relaxed);
+                if is_stopping { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            match engine.scavenge_with(ScavengeOptions::new(), &mut go_on) {
                 Ok(done) => tracing::info!(
                     events = done.event_count,
                     freed_bytes = done.freed_size,
                     "scavenged"
                 ),
+                Err(ScavengeError::Cancelled) => tracing::info!("scavenging was stopped"),
                 Err(error) => tracing::error!(%error, "could not scavenge"),
             }
-            own.end();
+            drop(lives);
         });
-        started
+        Self { id: Uuid::new_v4().hyphenated().to_string(), is_stopping, under_way }
     }
 
-    fn end(&self) {
+    async fn stop(mut self) -> Scavenge {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        // Nothing is ever sent: that the sender is gone, or that it takes too long, ends the wait.
+        tokio::time::timeout(STOP_PATIENCE, self.under_way.changed()).await.ok();
+        self.scavenge()
+    }
+}
+
+impl LastScavenge {
+    /// Begins to scavenge, unless that is under way.
+    fn start(&self, engine: Engine) -> Scavenge {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_mut() {
-            last.is_running = false;
+        if let Some(running) = last.as_ref().map(Run::scavenge).filter(|own| own.is_running) {
+            return running;
         }
+        last.insert(Run::start(engine)).scavenge()
     }
 
-    fn find(&self, id: &str) -> Option<Scavenge> {
+    fn find(&self, id: &str) -> Option<Run> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone().filter(|own| own.id == id)
     }
@@ -59,8 +89,9 @@ impl Operations for OwnCaller {
         Some(service.kurrent().scavenge().start(engine.clone()))
     }
 
-    fn scavenge(&self, id: &str) -> Option<Scavenge> {
-        self.access.service().kurrent().scavenge().find(id)
+    fn stop_scavenge<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Option<Scavenge>> {
+        let found = self.access.service().kurrent().scavenge().find(id);
+        Box::pin(async move { Some(found?.stop().await) })
     }
 
     fn shut_down(&self) {
