@@ -60,7 +60,7 @@ pub(crate) fn run(args: &GroupArgs, context: &mut Context) -> anyhow::Result<Ans
         GroupVerb::Parked(args) => parked(context, &groups, &args.name),
         GroupVerb::Replay(which) => replay(&groups, which),
         GroupVerb::Drop(which) => drop_parked(&groups, which),
-        GroupVerb::Delete(args) => Ok(block_on(groups.delete(&args.name))?),
+        GroupVerb::Delete(args) => block_on(groups.delete(&args.name)).map_err(Into::into),
     };
     done.map_err(refused).map(|()| Answer::Yes)
 }

@@ -58,7 +58,7 @@ fn a_rule_that_would_not_limit_a_role_is_refused() {
 fn a_user_has_a_password_from_standard_input() {
     let store = Store::missing();
 
-    store.run_with_input(&["user", "add", "ada", "--role", "admin"], "changeit\n").no("12 bytes");
+    store.run_with_input(&["user", "add", "ada", "--role", "admin"], "change\n").no("8 bytes");
     store
         .run_with_input(&["user", "add", "ada", "--role", "admin"], "correct horse battery\n")
         .ok();

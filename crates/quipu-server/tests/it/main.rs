@@ -19,6 +19,7 @@ mod contract;
 mod damage;
 mod disk_full;
 mod export;
+mod group;
 mod help;
 mod history;
 mod import;
