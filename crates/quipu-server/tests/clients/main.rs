@@ -45,6 +45,10 @@ fn java() -> Option<Command> {
     Some(command)
 }
 
+fn rust() -> Option<Command> {
+    Some(Command::new(tools::find("kurrent-clients", "rust/debug/scenario")?))
+}
+
 /// Plays the scenario on a server that anybody on this machine may use.
 fn play_plain(client: Option<Command>, part: &str) {
     let Some(mut command) = client else { return };
@@ -53,8 +57,8 @@ fn play_plain(client: Option<Command>, part: &str) {
     server.play(command.args([&url, part]));
 }
 
-/// Plays the short one through TLS, with a name and a password.
-fn play_secure(client: Option<Command>) {
+/// Plays a part through TLS, with a name and a password.
+fn play_secure(client: Option<Command>, part: &str) {
     let Some(mut command) = client else { return };
     let mut server = Server::secure();
     let url = format!(
@@ -62,7 +66,7 @@ fn play_secure(client: Option<Command>) {
         server.address().port(),
         server.authority().display()
     );
-    server.play(command.args([&url, "secure"]));
+    server.play(command.args([&url, part]));
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn the_client_of_python_goes_on_unchanged() {
 
 #[test]
 fn the_client_of_python_shows_a_password_through_tls() {
-    play_secure(python("scenario.py"));
+    play_secure(python("scenario.py"), "secure");
 }
 
 #[test]
@@ -91,8 +95,13 @@ fn the_client_of_node_goes_on_unchanged() {
 }
 
 #[test]
+fn the_client_of_node_shares_parks_and_replays_events_in_persistent_subscriptions() {
+    play_plain(node(), "persistent");
+}
+
+#[test]
 fn the_client_of_node_shows_a_password_through_tls() {
-    play_secure(node());
+    play_secure(node(), "secure");
 }
 
 #[test]
@@ -106,8 +115,13 @@ fn the_client_of_go_goes_on_unchanged() {
 }
 
 #[test]
+fn the_client_of_go_shares_parks_and_replays_events_in_persistent_subscriptions() {
+    play_plain(go(), "persistent");
+}
+
+#[test]
 fn the_client_of_go_shows_a_password_through_tls() {
-    play_secure(go());
+    play_secure(go(), "secure");
 }
 
 #[test]
@@ -116,6 +130,37 @@ fn the_client_of_java_goes_on_unchanged() {
 }
 
 #[test]
+fn the_client_of_java_shares_parks_and_replays_events_in_persistent_subscriptions() {
+    play_plain(java(), "persistent");
+}
+
+#[test]
 fn the_client_of_java_shows_a_password_through_tls() {
-    play_secure(java());
+    play_secure(java(), "secure");
+}
+
+#[test]
+fn the_client_of_rust_goes_on_unchanged() {
+    play_plain(rust(), "plain");
+}
+
+#[test]
+fn the_client_of_rust_shares_parks_and_replays_events_in_persistent_subscriptions() {
+    play_plain(rust(), "persistent");
+}
+
+#[test]
+fn the_client_of_rust_shows_a_password_through_tls() {
+    play_secure(rust(), "secure");
+}
+
+/// The server stops in the end: the client asks it to.
+#[test]
+fn the_client_of_rust_keeps_users_and_works_on_an_open_server() {
+    play_plain(rust(), "operations");
+}
+
+#[test]
+fn the_client_of_rust_keeps_users_and_works_on_a_secure_server() {
+    play_secure(rust(), "operations");
 }

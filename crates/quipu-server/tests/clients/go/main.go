@@ -51,6 +51,14 @@ func events(count int) []kurrentdb.EventData {
 	return made
 }
 
+// Asks for the server to be started again, and waits until it was.
+func restart() {
+	fmt.Println("restart")
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	done(err)
+	check(line == "restarted\n", "%q", line)
+}
+
 type scenario struct {
 	context context.Context
 	client  *kurrentdb.Client
@@ -194,10 +202,7 @@ func (s scenario) subscribes(url string) {
 		}
 	}
 	take(s.client, kurrentdb.Start{}, 3)
-	fmt.Println("restart")
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	done(err)
-	check(line == "restarted\n", "%q", line)
+	restart()
 	again := connect(url)
 	_, err = again.AppendToStream(s.context, stream, kurrentdb.AppendToStreamOptions{StreamState: kurrentdb.Revision(2)}, events(2)...)
 	done(err)
@@ -211,14 +216,17 @@ func main() {
 	defer cancel()
 	url, part := os.Args[1], os.Args[2]
 	s := scenario{context, connect(url)}
-	if part == "plain" {
+	switch part {
+	case "plain":
 		s.appends()
 		s.reads()
 		s.deletes()
 		s.metadata()
 		s.manyStreams()
 		s.subscribes(url)
-	} else {
+	case "persistent":
+		s.persistentSubscriptions(url)
+	default:
 		_, err := s.append(name("secure"), kurrentdb.NoStream{}, events(2)...)
 		done(err)
 	}

@@ -3,32 +3,17 @@
 // standard input.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { randomUUID } from "node:crypto";
 import { pathToFileURL } from "node:url";
-import { createInterface } from "node:readline";
+import { events, kurrent, name, refuses, require, restart } from "./support.mjs";
+import * as persistentSubscriptions from "./persistent_subscriptions.mjs";
 
-// The packages are installed in the folder that this is run from.
-const require = createRequire(`${process.cwd()}/package.json`);
-const kurrent = require("@kurrent/kurrentdb-client");
-const { KurrentDBClient, jsonEvent, binaryEvent, ANY, NO_STREAM, STREAM_EXISTS } = kurrent;
+const { KurrentDBClient, binaryEvent, ANY, NO_STREAM, STREAM_EXISTS } = kurrent;
 const { START, END, FORWARDS, BACKWARDS, eventTypeFilter, streamNameFilter } = kurrent;
 
-const name = (category) => `${category}-${randomUUID()}`;
-const events = (count, type = "Made") =>
-  Array.from({ length: count }, (_, number) =>
-    jsonEvent({ type, data: { number }, metadata: { by: "node" } }),
-  );
 const collect = async (stream) => {
   const all = [];
   for await (const event of stream) all.push(event.event);
   return all;
-};
-const refuses = async (type, call) => {
-  await assert.rejects(call, (error) => {
-    assert.ok(error instanceof type, `${type.name} was expected, not ${error}`);
-    return true;
-  });
 };
 
 async function appends(client) {
@@ -124,11 +109,7 @@ async function subscribes(client, url) {
   }
   await subscription.unsubscribe();
 
-  console.log("restart");
-  const lines = createInterface({ input: process.stdin });
-  const [line] = await new Promise((resolve) => lines.once("line", (text) => resolve([text])));
-  assert.equal(line, "restarted");
-  lines.close();
+  await restart();
   const again = KurrentDBClient.connectionString(url);
   await again.appendToStream(stream, events(2));
   const rest = again.subscribeToStream(stream, { fromRevision: BigInt(seen.at(-1)) });
@@ -178,6 +159,8 @@ if (part === "plain") {
   await metadata(client);
   await manyStreams(client);
   await subscribes(client, url);
+} else if (part === "persistent") {
+  await persistentSubscriptions.play(client, url);
 } else if (part === "emmett") {
   await emmett(url);
 } else {
