@@ -8,6 +8,7 @@ mod contract;
 mod groups;
 mod grpc;
 mod http;
+mod kurrent;
 mod metrics;
 mod security;
 mod tools;

@@ -1,0 +1,89 @@
+//! Persistent subscriptions: what clients do not ask, or ask in ways of their own.
+
+use std::time::{Duration, Instant};
+
+use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent};
+use quipu_kurrent::proto::event_store::client::RecordedEvent;
+
+use super::wire::{Consumer, World, name};
+use crate::http::client::{Reply, exchange, request};
+
+/// Waits until something is so that the server comes to by itself.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < Duration::from_mins(1), "it did not come to be");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn take(consumer: &mut Consumer, count: usize) -> Vec<RecordedEvent> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.push(consumer.event().await.unwrap().0);
+    }
+    taken
+}
+
+/// What an event of a stream of links or names says.
+fn text(event: &RecordedEvent) -> (String, u64, String) {
+    let event_type = event.metadata.iter().find(|own| own.key == "type").unwrap();
+    let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&event_type.value), event.stream_revision, text(&event.data))
+}
+
+#[tokio::test]
+async fn parked_events_are_in_the_metrics() {
+    let world = World::open().await;
+    world.append("s", 3).await;
+    world.create("s", |_| {}).await.unwrap();
+    let mut consumer = world.join("s", 10).await.unwrap();
+    let events = take(&mut consumer, 3).await;
+
+    consumer.nack(events.into_iter().take(2).filter_map(|event| event.id).collect(), "no").await;
+
+    until(async || {
+        let bytes = request("GET", "/metrics", &[("Connection", "close")], b"");
+        let metrics = Reply::parse(&exchange(world.address(), &bytes).await).text();
+        metrics.contains("quipu_consumer_group_parked{group=\"s::g\"} 2")
+    })
+    .await;
+}
+
+/// The store does not number these: they are counted along the log.
+#[tokio::test]
+async fn streams_that_are_counted_along_the_log_are_sources_too() {
+    let world = World::open().await;
+    for (stream, correlation) in [("a-1", "x"), ("b-1", "y"), ("a-2", "x"), ("a-1", "x")] {
+        let metadata = format!(r#"{{"$correlationId": "{correlation}"}}"#);
+        let event = NewEvent::json("Made", "{}").unwrap().with_metadata(metadata);
+        let append = Append::to_stream(name(stream), ExpectedRevision::Any, [event]);
+        world.store.append(append).await.unwrap();
+    }
+    for stream in ["$bc-x", "$category-a"] {
+        world.create(stream, |_| {}).await.unwrap();
+    }
+
+    let mut correlated = world.join("$bc-x", 10).await.unwrap();
+    let link = |ordinal, target: &str| ("$>".to_owned(), ordinal, target.to_owned());
+    let links = take(&mut correlated, 3).await;
+    let told: Vec<_> = links.iter().map(text).collect();
+    assert_eq!(told, [link(0, "0@a-1"), link(1, "0@a-2"), link(2, "1@a-1")]);
+
+    let mut names = world.join("$category-a", 10).await.unwrap();
+    let told: Vec<_> = take(&mut names, 2).await.iter().map(text).collect();
+    let reference = |ordinal, stream: &str| ("$@".to_owned(), ordinal, stream.to_owned());
+    assert_eq!(told, [reference(0, "a-1"), reference(1, "a-2")]);
+
+    // What is parked is found again by its ordinal, and what is appended later comes.
+    let ids = |event: &RecordedEvent| event.id.clone().into_iter().collect();
+    correlated.ack(ids(&links[0])).await;
+    correlated.nack(ids(&links[1]), "not now").await;
+    correlated.ack(ids(&links[2])).await;
+    until(async || world.info("$bc-x").await.unwrap().parked_message_count == 1).await;
+    world.replay("$bc-x", None).await.unwrap();
+    let again = take(&mut correlated, 1).await;
+    assert_eq!(text(&again[0]), link(1, "0@a-2"));
+    world.append("a-3", 1).await;
+    assert_eq!(text(&take(&mut names, 1).await[0]), reference(2, "a-3"));
+}
