@@ -26,6 +26,9 @@ use crate::recovery::has_two_batches;
 use crate::segment::{Segment, is_zero};
 use crate::walk::Place;
 
+/// After so many bytes whoever watches is asked whether to go on.
+const STEP_SIZE: u64 = 4 << 20;
+
 /// The way through the log.
 pub(super) struct Walk<'a, 'b> {
     io: &'a Arc<dyn Io>,
@@ -66,6 +69,8 @@ struct Current {
     is_last: bool,
     offsets: Vec<u32>,
     is_whole: bool,
+    /// Bytes that whoever watches knows to be looked at.
+    told_size: u64,
 }
 
 /// How the walk goes on behind a batch.
@@ -113,10 +118,10 @@ impl<'a, 'b> Walk<'a, 'b> {
                 self.report_missing(next);
             }
             next = number + 1;
+            self.segment(number, number == last);
             if self.findings.is_cancelled {
                 return self.verified;
             }
-            self.segment(number, number == last);
         }
         let (durable_segment, _, durable) = self.proven();
         if durable_segment >= next {
@@ -200,9 +205,21 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         let seed = header.seed();
         let (offsets, is_whole) = (Vec::new(), true);
-        let mut current =
-            Current { path, number, header, seed, window, is_last, offsets, is_whole };
+        let mut current = Current {
+            path,
+            number,
+            header,
+            seed,
+            window,
+            is_last,
+            offsets,
+            is_whole,
+            told_size: 0,
+        };
         let end = self.batches(&mut current, place);
+        if self.findings.is_cancelled {
+            return;
+        }
         if !current.offsets.is_empty() {
             self.verified.segment_count += 1;
         }
@@ -214,7 +231,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         if current.is_whole && !(is_last && self.is_live()) {
             self.check_table(&current, end.offset);
         }
-        self.findings.advance(current.window.size());
+        self.findings.advance(current.window.size() - current.told_size);
     }
 
     /// Checks how the segment follows the one before. Whether to look into it.
@@ -249,9 +266,16 @@ impl<'a, 'b> Walk<'a, 'b> {
         true
     }
 
-    /// Walks the batches from `place` on and answers where they end.
+    /// Walks the batches from `place` on and answers where they end, or where nobody wanted more.
     fn batches(&mut self, current: &mut Current, mut place: Place) -> Place {
         loop {
+            if place.offset - current.told_size >= STEP_SIZE {
+                self.findings.advance(place.offset - current.told_size);
+                current.told_size = place.offset;
+                if self.findings.is_cancelled {
+                    return place;
+                }
+            }
             self.check_floor(current, place);
             match self.batch(current, place) {
                 Ok(Step::On(next)) => place = next,

@@ -1,12 +1,13 @@
 //! Verifying a store: each kind of damage is named, and none is missed.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_lite::future::block_on;
-use quipu_core::{EventStore, ExpectedRevision};
+use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, StreamName};
 use quipu_engine::io::sim::{CrashPolicy, SimDisk};
-use quipu_engine::{OpenError, VerifyError, rebuild_index_with};
+use quipu_engine::{OpenError, OpenOptions, Progress, VerifyError, rebuild_index_with};
 
 use crate::sample::{
     ROOT, append, files, list, open, read_log, set_metadata, stream, try_read, try_verify, verify,
@@ -231,7 +232,7 @@ fn torn_bytes_are_counted_and_are_no_damage() {
         }
         // The write goes through, the sync does not.
         disk.crash_at(disk.calls() + 2);
-        let append = quipu_core::Append::to_stream(
+        let append = Append::to_stream(
             stream("order-1"),
             ExpectedRevision::Any,
             [crate::sample::event(99, 3_000)],
@@ -375,4 +376,37 @@ fn statistics_count_what_is_there() {
     assert_eq!(stats.log_size + stats.spare_size, (log_size + ballast) as u64);
     assert_eq!(list(&engine).len(), 4);
     assert_eq!(read_log(&engine, "").len(), 200);
+}
+
+#[test]
+fn a_verification_ends_within_a_segment_when_nobody_wants_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = OpenOptions::new().create(true).open(directory.path()).unwrap();
+    for _ in 0..24 {
+        let event = NewEvent::json("Grown", format!("{:?}", "x".repeat(1 << 20))).unwrap();
+        let stream = StreamName::new("a-1").unwrap();
+        let append = Append::to_stream(stream, ExpectedRevision::Any, [event]);
+        block_on(engine.append(append)).unwrap();
+    }
+    engine.close().unwrap();
+    let run = |count_max: usize| {
+        let mut told: Vec<Progress> = Vec::new();
+        let mut damage = |damage| panic!("{damage:?}");
+        let verified = quipu_engine::verify(directory.path(), &mut damage, &mut |own| {
+            told.push(own);
+            if told.len() < count_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        (verified, told)
+    };
+
+    let (verified, told) = run(usize::MAX);
+    let verified = verified.unwrap();
+    assert_eq!((verified.event_count, verified.segment_count), (24, 1));
+    assert!(told.len() > 4, "{told:?}");
+    assert!(told.is_sorted_by_key(|own| own.done));
+    assert_eq!(told.last().map(|own| own.done), told.last().map(|own| own.total));
+
+    let (cancelled, told) = run(2);
+    assert!(matches!(cancelled, Err(VerifyError::Cancelled)), "{cancelled:?}");
+    assert_eq!(told.len(), 2);
 }
