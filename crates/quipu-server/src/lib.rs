@@ -15,7 +15,9 @@
 //! The server never looks into events: data and metadata are bytes to it. Handlers get the store
 //! from [`Access`](security::Access) alone, so none can forget to ask what the caller may do.
 
+mod aside;
 pub mod config;
+mod descriptors;
 pub mod grpc;
 pub mod http;
 mod kurrent;

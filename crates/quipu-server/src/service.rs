@@ -10,6 +10,7 @@ use quipu_groups::group::{Groups, GroupsOptions};
 use quipu_postgres::PostgresStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use crate::aside::Aside;
 use crate::config::Limits;
 use crate::http::Members;
 use crate::kurrent;
@@ -75,8 +76,8 @@ impl Service {
 
     /// A service over the embedded store, where `authority` decides who may do what.
     pub fn of_engine(engine: &Engine, limits: Limits, authority: Authority) -> Self {
-        let store = Arc::new(engine.with_rights(Rights::Application));
-        let system = Arc::new(engine.with_rights(Rights::System));
+        let with = |rights| Arc::new(Aside::new(Arc::new(engine.with_rights(rights))));
+        let (store, system) = (with(Rights::Application), with(Rights::System));
         Self::with(store, system, Some(engine.clone()), limits, authority)
     }
 

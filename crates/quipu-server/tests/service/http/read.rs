@@ -1,9 +1,12 @@
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use quipu_core::{
     Append, EventStore, ExpectedRevision, MemoryStore, NewEvent, StreamName, Timestamp,
 };
 use quipu_server::config::Limits;
+use quipu_server::service::Aside;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
@@ -189,4 +192,42 @@ async fn a_slow_reader_makes_the_store_wait() {
 
     assert_eq!(line_count, COUNT);
     assert!(size > 4 * BETWEEN_MAX, "the answer is much larger than what may lie between");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_wait_for_the_disk_hold_up_nobody_else() {
+    let store = MemoryStore::new();
+    let spied = Spied::new(store.clone());
+    let disk = Arc::clone(&spied.disk);
+    let world = World::over(store, Arc::new(Aside::new(spied)), Limits::default()).await;
+    let world = Arc::new(world);
+    world.post("/streams/s", &json!({"type": "T"})).await.is(201);
+    // On a thread of its own: nothing else of this test may wait for it.
+    let (hang, hangs) = std::sync::mpsc::channel::<()>();
+    let (held, is_held) = tokio::sync::oneshot::channel();
+    let holder = std::thread::spawn(move || {
+        let _hanging = disk.lock();
+        held.send(()).unwrap();
+        hangs.recv().unwrap();
+    });
+    is_held.await.unwrap();
+
+    let reads: Vec<_> = (0..8)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.get("/events").await.is(200) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..10 {
+        assert_eq!(world.get("/health/live").await.status, 200);
+        world.post("/streams/s", &json!({"type": "T"})).await.is(201);
+    }
+
+    assert!(reads.iter().all(|read| !read.is_finished()));
+    hang.send(()).unwrap();
+    for read in reads {
+        assert!(read.await.unwrap()["events"].as_array().is_some_and(|own| own.len() == 11));
+    }
+    holder.join().unwrap();
 }

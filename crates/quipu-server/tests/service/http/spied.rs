@@ -17,6 +17,8 @@ pub(super) struct Spied {
     pub(super) read_count: Arc<AtomicU64>,
     /// What the next changes are answered with.
     pub(super) failures: Mutex<VecDeque<AppendError>>,
+    /// Reads of the log wait while this is held, as for a disk that hangs.
+    pub(super) disk: Arc<Mutex<()>>,
     /// What the next reads of the log are answered with.
     pub(super) read_failures: Mutex<VecDeque<ReadError>>,
 }
@@ -27,6 +29,7 @@ impl Spied {
             inner,
             read_count: Arc::default(),
             failures: Mutex::default(),
+            disk: Arc::default(),
             read_failures: Mutex::default(),
         })
     }
@@ -69,6 +72,7 @@ impl EventStore for Spied {
             return Box::pin(async { Err(failure) });
         }
         Box::pin(async {
+            drop(self.disk.lock());
             let found = self.inner.read_all(read).await?;
             let read_count = Arc::clone(&self.read_count);
             let batches = Box::new(Counted { inner: found.batches, read_count });
