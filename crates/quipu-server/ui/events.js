@@ -108,7 +108,7 @@ function tail({ queries, list, state, signal }) {
       signal.addEventListener("abort", () => following?.abort());
       const after = list.high === null ? {} : { after: list.high };
       const from = list.high === null ? { from: "end" } : after;
-      follow(path("/subscribe", { query: queries, ...from }), {
+      follow(path("/subscribe", { query: queries, system: state.isSystem || undefined, ...from }), {
         onEvent: arrive, signal: following.signal,
         onState: (own, error) => { lamp.className = `lamp ${own}`; lamp.textContent = { live: "live", waiting: "coming back…", refused: error?.message ?? "refused" }[own]; },
       });

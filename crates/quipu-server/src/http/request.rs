@@ -99,6 +99,16 @@ impl Params {
         })
     }
 
+    /// A parameter that is true or false; false where it is left out.
+    pub(super) fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        let flag = self.parse(name, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("it is true or false".to_owned()),
+        })?;
+        Ok(flag.unwrap_or_default())
+    }
+
     /// How many are wanted at most: a default where nothing is said, the most where it is more.
     pub(super) fn limit(&self, default: u64, max: u64) -> Result<u64, Problem> {
         match self.number("limit")? {

@@ -14,7 +14,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use quipu_core::{
-    Delivery, EventBatch, EventRef, Position, Revision, Subscribe, SubscribeFrom, Subscription,
+    Delivery, EventBatch, EventRef, Position, Query, QueryItem, Revision, Subscribe, SubscribeFrom,
+    Subscription,
 };
 
 use super::problem::{Kind, Problem};
@@ -57,17 +58,23 @@ pub(super) async fn stream(
     let params = Params::read(request.uri().query(), &["after", "from"])?;
     let from = beginning(&params, request.headers(), Revision::new)?;
     let subscribe = Subscribe::Stream { stream, from };
-    open(access, subscribe, |event| event.revision().get()).await
+    open(access, subscribe, Shown::All, |event| event.revision().get()).await
 }
 
 /// Follows the events of the log that match any of the queries, as server-sent events.
 ///
-/// The ids are positions. A checkpoint says that everything up to it was sent or does not match.
+/// The ids are positions. A checkpoint says that everything up to it was sent or is not wanted.
+/// The store's and the framework's own events, whose stream or type begins with $, come only when
+/// asked for: by `system`, or by a query that names their stream or category. (GET /events has them
+/// all: what is decided rests on it.)
 #[utoipa::path(
     get, path = "/subscribe", tag = "subscribe", operation_id = "subscribe",
     params(
         ("query" = Option<Vec<String>>, Query,
             description = "As in GET /events. None: every event."),
+        ("system" = Option<bool>, Query,
+            description = "Whether reserved events come too, whose stream or type begins with $: \
+                false (the default) or true."),
         ("after" = Option<u64>, Query, description = "Begin after this position."),
         ("from" = Option<String>, Query,
             description = "start (the default): with the first event; end: with what comes next."),
@@ -85,10 +92,11 @@ pub(super) async fn log(
     Extension(access): Extension<Access>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let params = Params::read(request.uri().query(), &["query", "after", "from"])?;
+    let params = Params::read(request.uri().query(), &["query", "system", "after", "from"])?;
     let from = beginning(&params, request.headers(), Position::new)?;
-    let subscribe = Subscribe::All { query: params.query()?, from };
-    open(access, subscribe, |event| event.position().get()).await
+    let query = params.query()?;
+    let shown = if params.flag("system")? { Shown::All } else { Shown::named_in(&query) };
+    open(access, Subscribe::All { query, from }, shown, |event| event.position().get()).await
 }
 
 /// Where to begin. What a client saw last counts more than what its URL says: a browser that comes
@@ -119,9 +127,34 @@ fn beginning<P>(
     }
 }
 
+/// Which events are sent of those that are delivered.
+enum Shown {
+    All,
+    /// Reserved ones only where one of these items, which name their stream or category, matches.
+    Unreserved(Vec<QueryItem>),
+}
+
+impl Shown {
+    fn named_in(query: &Query) -> Self {
+        let is_reserved = |name: &str| name.starts_with('$');
+        let names = |item: &&QueryItem| {
+            item.stream.as_ref().is_some_and(|stream| is_reserved(stream.as_str()))
+                || item.category.as_deref().is_some_and(is_reserved)
+        };
+        Self::Unreserved(query.items.iter().filter(names).cloned().collect())
+    }
+
+    fn has(&self, event: EventRef<'_>) -> bool {
+        let Self::Unreserved(named) = self else { return true };
+        let is_reserved = event.stream().starts_with('$') || event.event_type().starts_with('$');
+        !is_reserved || named.iter().any(|item| item.matches(event))
+    }
+}
+
 async fn open(
     access: Access,
     subscribe: Subscribe,
+    shown: Shown,
     place: fn(EventRef<'_>) -> u64,
 ) -> Result<Response, Problem> {
     let slot = access.service().subscription_slot(access.principal()).ok_or_else(|| {
@@ -134,8 +167,15 @@ async fn open(
     // problem of what would otherwise end the answer right after its head, and let a browser come
     // again and again.
     let first = subscription.next().await?;
-    let feed =
-        Feed { subscription, access, place, first: Some(first), is_over: false, _slot: slot };
+    let feed = Feed {
+        subscription,
+        access,
+        shown,
+        place,
+        first: Some(first),
+        is_over: false,
+        _slot: slot,
+    };
     let chunks = futures_lite::stream::unfold(feed, Feed::next);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(chunks)).into_response())
@@ -145,6 +185,7 @@ async fn open(
 struct Feed {
     subscription: Box<dyn Subscription>,
     access: Access,
+    shown: Shown,
     place: fn(EventRef<'_>) -> u64,
     first: Option<Delivery>,
     is_over: bool,
@@ -198,12 +239,7 @@ impl Feed {
     fn write(&self, delivery: &Delivery, out: &mut Vec<u8>) {
         match delivery {
             Delivery::Events(batch) => self.write_events(batch, out),
-            Delivery::Checkpoint(position) => {
-                let text = format!(
-                    "id: {position}\nevent: checkpoint\ndata: {{\"position\":{position}}}\n\n"
-                );
-                out.extend(text.as_bytes());
-            }
+            Delivery::Checkpoint(position) => write_checkpoint(position.get(), out),
             Delivery::CaughtUp => out.extend(b"event: caught-up\ndata: {}\n\n"),
             Delivery::FellBehind => out.extend(b"event: fell-behind\ndata: {}\n\n"),
         }
@@ -211,7 +247,8 @@ impl Feed {
 
     fn write_events(&self, batch: &EventBatch, out: &mut Vec<u8>) {
         let mut head = String::new();
-        for event in batch.iter() {
+        let is_shown = |event: &EventRef<'_>| self.shown.has(*event);
+        for event in batch.iter().filter(is_shown) {
             head.clear();
             write!(head, "id: {}\nevent: event\ndata: ", (self.place)(event))
                 .expect("writing to a text does not fail");
@@ -219,5 +256,14 @@ impl Feed {
             to_json::write_event(event, out);
             out.extend(b"\n\n");
         }
+        // Whoever comes again is not to look at them once more.
+        if let Some(last) = batch.last().filter(|last| !is_shown(last)) {
+            write_checkpoint(last.position().get(), out);
+        }
     }
+}
+
+fn write_checkpoint(position: u64, out: &mut Vec<u8>) {
+    let text = format!("id: {position}\nevent: checkpoint\ndata: {{\"position\":{position}}}\n\n");
+    out.extend(text.as_bytes());
 }

@@ -218,3 +218,29 @@ async fn many_subscribers_see_the_same() {
     }
     assert_eq!(answers, BTreeSet::from([(1..=20).collect::<Vec<u64>>()]));
 }
+
+#[tokio::test]
+async fn the_stores_own_events_are_sent_only_when_asked_for() {
+    let world = World::new().await;
+    for stream in ["a-1", "$quipu.own-1", "a-1", "$quipu.own-1"] {
+        world.post(&format!("/streams/{stream}"), &json!({"type": "T"})).await.is(201);
+    }
+    let sent = async |path: &str| {
+        let mut flow = Flow::subscribe(&world, path, &[]).await;
+        let mut sent = Vec::new();
+        loop {
+            let next = flow.next().await.unwrap();
+            match next.kind.as_str() {
+                "caught-up" => return sent,
+                "event" | "checkpoint" => sent.push((next.kind, next.id.unwrap())),
+                _ => {}
+            }
+        }
+    };
+    let event = |id| ("event".to_owned(), id);
+
+    assert_eq!(sent("/subscribe").await, [event(1), event(3), ("checkpoint".to_owned(), 4)]);
+    assert_eq!(sent("/subscribe?system=true").await, [1, 2, 3, 4].map(event));
+    assert_eq!(sent("/subscribe?query=category:$quipu.own").await, [event(2), event(4)]);
+    world.get("/subscribe?system=1").await.is_problem(400, "malformed-request");
+}
