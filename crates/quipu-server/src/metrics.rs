@@ -51,6 +51,8 @@ struct Part {
 pub struct Metrics {
     registry: Registry,
     pub(crate) connections: Counter,
+    /// Connections that the system did not hand over.
+    pub(crate) accept_failures: Counter,
     pub(crate) requests: requests::Requests,
     insecure: Gauge,
     /// Requests that were refused for what they showed or may not do.
@@ -88,6 +90,7 @@ impl Metrics {
         let mut own = Self {
             registry: Registry::with_prefix("quipu"),
             connections: Counter::default(),
+            accept_failures: Counter::default(),
             requests: requests::Requests::new(),
             insecure: Gauge::default(),
             refused: Counter::default(),
@@ -127,6 +130,11 @@ impl Metrics {
     fn register(&mut self) {
         let to = &mut self.registry;
         to.register("connections", "Connections accepted", self.connections.clone());
+        to.register(
+            "accept_failures",
+            "Times that a connection could not be accepted",
+            self.accept_failures.clone(),
+        );
         self.requests.register(to);
         to.register(
             "insecure",

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::Request;
@@ -25,7 +26,7 @@ use tower::ServiceExt;
 
 use crate::config::Limits;
 use crate::service::Service;
-use crate::{grpc, http, security};
+use crate::{descriptors, grpc, http, security};
 pub use gate::REQUEST_LOG;
 pub(crate) use gate::Refusal;
 pub(crate) use gate::basic;
@@ -37,7 +38,9 @@ pub use tls::{Tls, TlsError, TlsFiles};
 
 /// How long to wait after an accept that failed, for instance for lack of file descriptors: they
 /// come back when connections end.
-const ACCEPT_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
+const ACCEPT_PATIENCE: Duration = Duration::from_millis(50);
+/// How often it is on record that connections cannot be accepted.
+const FAILING_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A server that listens.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Server {
             listener,
             router,
             tls,
-            slots: Arc::new(Semaphore::new(service.limits().connection_count_max)),
+            slots: Arc::new(Semaphore::new(connection_count_max(&service.limits()))),
             service: service.clone(),
         };
         let accepting = tokio::spawn(acceptor.run());
@@ -98,6 +101,23 @@ impl Server {
     }
 }
 
+/// How many connections there may be: the store is to have the files that it needs, however many
+/// clients come.
+fn connection_count_max(limits: &Limits) -> usize {
+    let wanted = limits.connection_count_max;
+    match descriptors::for_connections() {
+        Some(count) if count < wanted => {
+            tracing::warn!(
+                count,
+                wanted,
+                "the limit of file descriptors (ulimit -n) allows fewer connections than wanted"
+            );
+            count
+        }
+        _ => wanted,
+    }
+}
+
 struct Acceptor {
     listener: TcpListener,
     router: Router,
@@ -111,15 +131,20 @@ impl Acceptor {
         let graceful = GracefulShutdown::new();
         let stopping = self.service.stopping();
         tokio::pin!(stopping);
+        let mut failing = Failing::default();
         loop {
             let accepted = tokio::select! {
                 () = &mut stopping => break,
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer, slot)) => self.serve(stream, peer, slot, &graceful),
+                Ok((stream, peer, slot)) => {
+                    failing.is_over();
+                    self.serve(stream, peer, slot, &graceful);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
+                    self.service.metrics().accept_failures.inc();
+                    failing.because(&error);
                     tokio::time::sleep(ACCEPT_PATIENCE).await;
                 }
             }
@@ -184,6 +209,32 @@ impl Acceptor {
     }
 }
 
+/// Connections that cannot be accepted, one after the other: on record when that begins, now and
+/// then, and when it is over.
+#[derive(Default)]
+struct Failing {
+    count: u64,
+    logged: Option<Instant>,
+}
+
+impl Failing {
+    fn because(&mut self, error: &io::Error) {
+        self.count += 1;
+        if self.logged.is_none_or(|last| last.elapsed() >= FAILING_LOG_INTERVAL) {
+            self.logged = Some(Instant::now());
+            let failures = self.count;
+            tracing::error!(%error, failures, "connections cannot be accepted; they wait");
+        }
+    }
+
+    fn is_over(&mut self) {
+        if self.count > 0 {
+            tracing::info!(failures = self.count, "connections are accepted again");
+            *self = Self::default();
+        }
+    }
+}
+
 /// Answers the requests of one connection; each knows where it came from.
 fn answering(
     router: Router,
@@ -214,8 +265,8 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(limits.in_flight_max)
         .max_header_list_size(16 << 10)
         .max_pending_accept_reset_streams(20)
-        .keep_alive_interval(Some(std::time::Duration::from_secs(30)))
-        .keep_alive_timeout(std::time::Duration::from_secs(20))
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
     builder

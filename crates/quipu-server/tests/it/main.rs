@@ -23,6 +23,7 @@ mod group;
 mod help;
 mod history;
 mod import;
+mod limits;
 mod names;
 mod output;
 mod postgres;

@@ -256,6 +256,11 @@ impl Running {
         (0..count).map(|_| serde_json::from_str(&self.line()).unwrap()).collect()
     }
 
+    /// Its process, as the system numbers it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).unwrap();

@@ -261,6 +261,9 @@ async fn malformed_requests_are_answered_or_cut_off_and_nothing_else_happens() {
     let count = if is_torture() { TORTURE_REQUEST_COUNT } else { REQUEST_COUNT };
     let limits = Limits { handshake_timeout: Duration::from_secs(2), ..Limits::default() };
     let world = Arc::new(World::new(limits).await);
+    let alone = GoodClient::start(&world.client);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let alone = alone.end().await;
     let good = GoodClient::start(&world.client);
     let before = resident();
     let (sent, answered) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -290,12 +293,16 @@ async fn malformed_requests_are_answered_or_cut_off_and_nothing_else_happens() {
     let grown = resident().saturating_sub(before);
     let answered = answered.load(Ordering::SeqCst);
     eprintln!(
-        "{count} sent, {answered} answered; the good client's p99 {p99:?}; {grown} bytes more"
+        "{count} sent, {answered} answered; the good client's p99 {p99:?}, {alone:?} alone; \
+         {grown} bytes more"
     );
     assert!(answered > count / 3, "{answered} of {count} were answered at all");
     assert!(grown < GROWTH_MAX, "{grown} bytes more");
     // A machine that does other things as well is given time; what hangs is not.
     assert!(p99 < Duration::from_secs(5), "{p99:?}");
+    // Those who send are on this machine, too, and there may be two cores for all of them.
+    let is_hardly_noticed = p99 <= 5 * alone.max(Duration::from_millis(2));
+    assert!(is_hardly_noticed || !is_torture(), "{p99:?}, and {alone:?} alone");
     work(&world.client).await;
 }
 
