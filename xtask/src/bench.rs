@@ -1,4 +1,4 @@
-//! `bench relay` measures the relay; `bench engine`, `bench framework` and `bench postgres` run the
+//! `bench relay` measures the relay; the others (`engine`, `framework`, `postgres`, `kurrent`) run the
 //! comparisons in `bench/`, workspaces of their own.
 
 use std::process::Command;
