@@ -178,7 +178,7 @@ impl Queue {
             return;
         }
         while !self.has_arrived.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
     }
 
