@@ -17,7 +17,7 @@ use crate::error::DiskError;
 use crate::format::batch::{BATCH_ALIGNMENT, BATCH_HEADER_SIZE, BATCH_MAGIC, BatchHeader};
 use crate::format::checksum;
 use crate::format::manifest::Manifest;
-use crate::format::segment::SegmentHeader;
+use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::format::watermark::WatermarkMark;
 use crate::index::KeyHasher;
 use crate::io::Io;
@@ -112,7 +112,8 @@ impl<'a, 'b> Walk<'a, 'b> {
     /// Walks the segments with these numbers, in order.
     pub(super) fn run(mut self, numbers: Vec<u64>) -> Verified {
         let mut next = 1;
-        let last = numbers.last().copied().unwrap_or(0);
+        // Behind the last segment there may be files of zeros, made ahead of their use.
+        let last = numbers.iter().rfind(|number| self.is_used(**number)).copied().unwrap_or(0);
         for number in numbers {
             if number > next {
                 self.report_missing(next);
@@ -141,6 +142,17 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         self.index.finish(self.findings);
         self.verified
+    }
+
+    /// Whether anything was written to a segment, as far as can be told.
+    fn is_used(&self, number: u64) -> bool {
+        let path = self.layout.segment(number, self.manifest.generation_of(number));
+        let mut head = [0; SEGMENT_HEADER_SIZE];
+        let read = self.io.open(&path).and_then(|file| {
+            let size = file.size()?.min(head.len() as u64) as usize;
+            file.read_at(&mut head[..size], 0)
+        });
+        read.is_err() || !is_zero(&head)
     }
 
     /// Segment, offset and position up to which the log was durable when the walk began.
@@ -227,8 +239,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         let is_original = current.header.generation == 0;
         let previous_crc = if is_original { end.previous_crc } else { current.header.final_crc };
         self.expected = self.expected.map(|_| Place { previous_crc, ..end });
-        // A table beside the last segment is of all that a writer has put there since.
-        if current.is_whole && !(is_last && self.is_live()) {
+        if current.is_whole {
             self.check_table(&current, end.offset);
         }
         self.findings.advance(current.window.size() - current.told_size);
@@ -319,14 +330,15 @@ impl<'a, 'b> Walk<'a, 'b> {
         };
         let (body, padding) = body.split_at(header.body_size as usize);
         let is_whole = checksum(current.seed, body) == header.body_crc;
-        if !is_whole
-            && current.is_last
-            && !self.is_proven(current.number, place.offset)
-            && current.window.used_from(end)? == 0
-        {
-            // Nothing shows that it was ever acknowledged.
-            self.verified.loose_size += current.window.used_from(place.offset)?;
-            return Ok(Step::End);
+        if !is_whole && !self.is_proven(current.number, place.offset) {
+            if self.is_live() {
+                return Ok(Step::End);
+            }
+            if current.is_last && current.window.used_from(end)? == 0 {
+                // Nothing shows that it was ever acknowledged.
+                self.verified.loose_size += current.window.used_from(place.offset)?;
+                return Ok(Step::End);
+            }
         }
         if !self.check_chain(current, place, &header) {
             return Ok(Step::End);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_lite::future::block_on;
 use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, StreamName};
+use quipu_engine::io::Io;
 use quipu_engine::io::sim::{CrashPolicy, SimDisk};
 use quipu_engine::{OpenError, OpenOptions, Progress, VerifyError, rebuild_index_with};
 
@@ -111,7 +112,7 @@ fn a_damaged_head_of_a_segment_is_named_and_the_rest_is_verified() {
 #[test]
 fn a_missing_segment_is_named() {
     let disk = store(200);
-    let io: &dyn quipu_engine::io::Io = &disk;
+    let io: &dyn Io = &disk;
     io.remove(&segment(2)).unwrap();
 
     assert_named(&disk, &segment(2), 0, "missing");
@@ -187,7 +188,7 @@ fn a_damaged_table_is_named() {
 fn a_damaged_or_missing_run_is_named() {
     let disk = store(200);
     let run = files(&disk, "/index/").remove(0);
-    let io: &dyn quipu_engine::io::Io = &disk;
+    let io: &dyn Io = &disk;
     disk.flip_bit(&run, 100, 0);
     let (_, damage) = verify(&disk);
     assert_eq!((damage.len(), &damage[0].file), (1, &run), "{damage:#?}");
@@ -209,7 +210,7 @@ fn a_run_that_does_not_say_what_the_log_says_is_named() {
     drop(engine);
     let run = files(&disk, "/index/").remove(0);
     let bytes = other.contents(&run).unwrap();
-    let io: &dyn quipu_engine::io::Io = &disk;
+    let io: &dyn Io = &disk;
     let file = io.open_writable(&run).unwrap();
     file.set_size(0).unwrap();
     file.write_at(&bytes, 0).unwrap();
@@ -243,6 +244,10 @@ fn torn_bytes_are_counted_and_are_no_damage() {
 
         let (before, damage) = verify(&disk);
         assert_eq!(damage, [], "seed {seed}");
+        // A segment made ahead of its use changes nothing.
+        let ahead = disk.fork();
+        ahead.create(&segment(2)).unwrap().set_size(16 << 10).unwrap();
+        assert_eq!(verify(&ahead), (before, Vec::new()), "seed {seed}");
         let opened = open(&disk).unwrap();
         let torn_size = opened.recovery().torn_size;
         drop(opened);
@@ -254,6 +259,42 @@ fn torn_bytes_are_counted_and_are_no_damage() {
         torn_count += after.torn_count;
     }
     assert!(torn_count > 0, "no seed tears a batch");
+}
+
+/// What a process writes while another verifies is in motion: no word on it.
+#[test]
+fn batches_that_are_written_meanwhile_are_no_damage() {
+    let disk = store(200);
+    let engine = open(&disk).unwrap();
+    let mut damage = Vec::new();
+    let mut has_appended = false;
+
+    let verified = quipu_engine::verify_with(
+        Arc::new(disk.clone()),
+        Path::new(ROOT),
+        &mut |found| damage.push(found),
+        &mut |_| {
+            if !std::mem::replace(&mut has_appended, true) {
+                append(&engine, "order-1", 1_000, 40);
+                append(&engine, "order-1", 1_001, 40);
+                let (last, bytes) = newest_segment(&disk);
+                let batches = bytes.windows(4).enumerate().filter(|(_, at)| at == b"QBat");
+                let (batch, _) = batches.rev().nth(1).unwrap();
+                disk.flip_bit(&last, batch as u64 + 64 + 120, 0);
+            }
+        },
+    );
+
+    assert_eq!(damage, []);
+    assert_eq!(verified.unwrap().event_count, 200);
+}
+
+/// The last segment's file and its bytes.
+fn newest_segment(disk: &SimDisk) -> (PathBuf, Vec<u8>) {
+    let segments = disk.files().into_iter().filter(|path| path.extension() == Some("log".as_ref()));
+    let last = segments.max().unwrap();
+    let bytes = disk.contents(&last).unwrap();
+    (last, bytes)
 }
 
 /// Every bit of every file: damage is reported, or it does no harm. Set `QUIPU_TORTURE=1` to flip

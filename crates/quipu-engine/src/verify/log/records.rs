@@ -112,10 +112,18 @@ impl Walk<'_, '_> {
             first_position: header.first_position,
             count: current.offsets.len() as u64,
         };
+        if expected.encode(&current.offsets) == bytes {
+            return;
+        }
+        // Beside a segment that was not full it may be of all that a writer put there since.
+        let was_full = current.number < self.proven().0;
+        if !was_full && self.is_live() {
+            return;
+        }
         if expected.check(&bytes).is_none() {
             let reason = "the table of the segment's records fails its checksum";
             self.findings.report(&path, 0, reason);
-        } else if expected.encode(&current.offsets) != bytes {
+        } else {
             let reason = "the table does not say where the segment's records are";
             self.findings.report(&path, OFFSETS_HEADER_SIZE as u64, reason);
         }
