@@ -7,7 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::event::{EventData, EventId, RecordedEvent, Tags};
 use crate::limits;
-use crate::name::{ContentType, EventType, StreamName, is_name, stream_name_size_max};
+use crate::name::{
+    ContentType, EventType, StreamName, is_name, is_printable, stream_name_size_max,
+};
 use crate::place::{Position, Revision, Timestamp};
 
 /// Where one event's parts lie in a batch's buffer. For stores that build batches.
@@ -59,12 +61,18 @@ impl EventSpan {
             return false;
         }
         let Some(names) = buffer.get(start..start + names) else { return false };
-        let (stream, rest) = names.split_at(usize::from(self.stream_size));
-        let (event_type, rest) = rest.split_at(usize::from(self.type_size));
-        let (content_type, mut tags) = rest.split_at(usize::from(self.content_type_size));
-        if !(is_name(stream, stream_name_size_max(stream))
-            && is_name(event_type, limits::EVENT_TYPE_SIZE_MAX)
-            && (content_type.is_empty() || is_name(content_type, limits::CONTENT_TYPE_SIZE_MAX)))
+        let (texts, mut tags) = names.split_at(names.len() - usize::from(self.tags_size));
+        let (stream, rest) = texts.split_at(usize::from(self.stream_size));
+        let (event_type, content_type) = rest.split_at(usize::from(self.type_size));
+        // Most names are printable, and then it takes one pass to see that all three are.
+        let are_printable = is_printable(texts);
+        let is_one = |name: &[u8], size_max| match are_printable {
+            true => (1..=size_max).contains(&name.len()),
+            false => is_name(name, size_max),
+        };
+        if !(is_one(stream, stream_name_size_max(stream))
+            && is_one(event_type, limits::EVENT_TYPE_SIZE_MAX)
+            && (content_type.is_empty() || is_one(content_type, limits::CONTENT_TYPE_SIZE_MAX)))
         {
             return false;
         }

@@ -70,17 +70,15 @@ pub(crate) fn is_name(bytes: &[u8], size_max: usize) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
 }
 
-/// Whether all bytes are printable ASCII, as most names are. Eight bytes at a time: every name that
-/// is read comes by here.
-fn is_printable(bytes: &[u8]) -> bool {
-    let mut words = bytes.chunks_exact(8);
-    let mut odd = 0;
-    for word in words.by_ref() {
-        odd |= odd_bytes(u64::from_le_bytes(word.try_into().unwrap_or_default()));
-    }
-    let mut last = [b' '; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    odd | odd_bytes(u64::from_le_bytes(last)) == 0
+/// Whether all bytes are printable ASCII, as most names are. Eight bytes at a time, the last eight
+/// together with some before them: every name that is read comes by here.
+pub(crate) fn is_printable(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| (0x20..0x7F).contains(byte));
+    };
+    let words = bytes.chunks_exact(8).map(|word| word.try_into().unwrap_or_default());
+    let odd = words.fold(0, |odd, word| odd | odd_bytes(u64::from_le_bytes(word)));
+    odd | odd_bytes(u64::from_le_bytes(*last)) == 0
 }
 
 /// Not 0 if any of the eight bytes is below 0x20 or above 0x7E. (The way of finding bytes in a word

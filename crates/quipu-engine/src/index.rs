@@ -187,8 +187,10 @@ impl Index {
             tail.first() == tail.run() && tail.read().event_count() <= self.tail_event_count();
         let tail = if is_first { self.with_room_for_run(&tail) } else { tail };
         for step in 0..joined.step_count() {
-            // The lock is taken anew for each step, so that readers wait for one at most.
+            // The lock is taken anew for each step, so that readers wait for one at most; so does
+            // whoever was woken on this processor, which would else wait for the next tick.
             tail.write().join(&joined, step);
+            std::thread::yield_now();
         }
         let first = joined.first();
         self.change(|sources| {

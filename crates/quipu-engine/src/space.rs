@@ -5,6 +5,10 @@
 //! writer never extends a file: it asks here for space, and waits, or is told that the disk is
 //! full. Filling begins with small steps, so that a new store is small and quick to open.
 //!
+//! Zeros and appends are written to the same disk. So the filler lets the writer use up half of what
+//! lies ahead before it fills on, or waits until the writer rests, and it fills in steps small enough
+//! that a sync of the log waits little for one.
+//!
 //! A ballast file is held back once the log has a second segment. When the disk is full it is
 //! given up, so that deleting, scavenging and the manifest still find room; it is put back before
 //! ordinary appends get space again.
@@ -13,16 +17,20 @@ use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::{DiskError, is_disk_full};
 use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
 use crate::segment::Segment;
 
-const STEP_SIZE_MIN: u64 = 64 << 10;
-const STEP_SIZE_MAX: u64 = 8 << 20;
-/// How far ahead of the writer zeros reach when nobody waits for them.
+/// Bytes filled and synced at once.
+const STEP_SIZE_MAX: u64 = 1 << 20;
+/// How far ahead of the writer zeros reach at rest: at first, and once much was written.
+const AHEAD_SIZE_MIN: u64 = 256 << 10;
 const AHEAD_SIZE_MAX: u64 = 32 << 20;
+/// A writer that asked for nothing for so long is at rest.
+const REST: Duration = Duration::from_millis(50);
 /// What is held back, in an ordinary store; less where segments are small.
 const BALLAST_SIZE_MAX: u64 = 64 << 20;
 /// Enough for the head of a segment and a delete in it.
@@ -59,8 +67,10 @@ struct State {
     /// What the writer waits for.
     wish: Option<Wish>,
     failure: Option<Error>,
-    step_size: u64,
+    ahead_size: u64,
     has_ballast: bool,
+    /// Whether the filler sleeps until it is woken.
+    is_filler_asleep: bool,
     stop: bool,
 }
 
@@ -75,7 +85,7 @@ struct Filled {
     size: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wish {
     segment: u64,
     end: u64,
@@ -99,8 +109,9 @@ impl Space {
             at,
             wish: None,
             failure: None,
-            step_size: STEP_SIZE_MIN,
+            ahead_size: AHEAD_SIZE_MIN,
             has_ballast,
+            is_filler_asleep: false,
             stop: false,
         };
         Self { io, layout, segment_size, inline, state: Mutex::new(state), changed: Condvar::new() }
@@ -137,9 +148,9 @@ impl Space {
                 let file = Arc::clone(&filled.file);
                 state.wish = None;
                 state.files.retain(|own, _| *own >= segment);
-                let low = !self.inline && self.next_step(&state).is_some();
+                let wakes = !self.inline && self.wakes_filler(&mut state);
                 drop(state);
-                if low {
+                if wakes {
                     self.changed.notify_all();
                 }
                 return Ok(file);
@@ -165,12 +176,34 @@ impl Space {
     pub(crate) fn run(&self) {
         let mut state = self.lock();
         while !state.stop {
-            if self.next_step(&state).is_some() && state.failure.is_none() {
+            let enough = state.ahead_size;
+            if state.failure.is_some() || self.next_step(&state, enough).is_none() {
+                state.is_filler_asleep = true;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.is_filler_asleep = false;
+            } else if self.next_step(&state, enough / 2).is_some() {
                 state = self.step(state);
             } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let at = state.at;
+                let waited = self.changed.wait_timeout(state, REST);
+                let (waited, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = waited;
+                if timeout.timed_out() && state.at == at && !state.stop {
+                    state = self.step(state);
+                }
             }
         }
+    }
+
+    /// Whether the filler is to be told that the writer took space. Once it is awake it looks by
+    /// itself, unless there is little left.
+    fn wakes_filler(&self, state: &mut State) -> bool {
+        let has_work = |reach| self.next_step(state, reach).is_some();
+        if state.is_filler_asleep && has_work(state.ahead_size) {
+            state.is_filler_asleep = false;
+            return true;
+        }
+        has_work(state.ahead_size / 2)
     }
 
     /// Ends [`run`](Self::run). Whoever waits for space from now on waits in vain, and is told so.
@@ -183,40 +216,41 @@ impl Space {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_step(&self, state: &State) -> Option<Step> {
+    /// What to fill next, so that the writer's wish comes true, or else so that zeros reach so far
+    /// ahead of it.
+    fn next_step(&self, state: &State, reach: u64) -> Option<Step> {
         let filled = |segment: u64| state.files.get(&segment);
         let size = |segment: u64| filled(segment).map_or(0, |filled| filled.size);
         let step = |segment: u64, to: u64| Step { segment, file: filled(segment).cloned(), to };
+        let step_size = (state.ahead_size / 4).min(STEP_SIZE_MAX);
         if let Some(wish) = state.wish
             && size(wish.segment) < wish.end
         {
             let capacity = self.segment_size.max(wish.end);
-            let to = (wish.end + state.step_size).min(capacity);
+            let to = (wish.end + step_size).min(capacity);
             return Some(step(wish.segment, to));
         }
         if self.inline || state.wish.is_some() || !state.has_room_to_spare() {
             return None;
         }
         let Wish { segment, end, .. } = state.at;
-        let ahead = AHEAD_SIZE_MAX.min(state.step_size * 4);
         let own = size(segment);
         if own == 0 {
             return None;
         }
         if own < self.segment_size {
-            let to = (own + state.step_size).min(self.segment_size);
-            return (own < end + ahead).then(|| step(segment, to));
+            let to = (own + step_size).min(self.segment_size);
+            return (own < end + reach).then(|| step(segment, to));
         }
-        // The segment is whole: the next one begins to grow while this one fills.
+        // The segment is whole: the next one follows.
         let next = size(segment + 1);
-        let wanted = (end + ahead).saturating_sub(own).max(end.saturating_sub(own / 2) * 2);
-        let to = (next + state.step_size).min(self.segment_size);
-        (next < wanted.min(self.segment_size)).then(|| step(segment + 1, to))
+        let to = (next + step_size).min(self.segment_size);
+        (own + next < end + reach && next < to).then(|| step(segment + 1, to))
     }
 
     /// Does the next step of filling. The lock is open meanwhile.
     fn step<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let Some(step) = self.next_step(&state) else { return state };
+        let Some(step) = self.next_step(&state, state.ahead_size) else { return state };
         let needs_ballast = step.segment > 1 && !state.has_ballast;
         let priority = state.wish.map_or(Priority::Ordinary, |wish| wish.priority);
         let freeing_end =
@@ -236,10 +270,10 @@ impl Space {
             Ok(filled) => {
                 state.has_ballast |= makes_ballast;
                 state.files.insert(step.segment, filled);
-                state.step_size = (state.step_size * 2).min(STEP_SIZE_MAX);
+                state.ahead_size = (state.ahead_size * 2).min(AHEAD_SIZE_MAX);
             }
             Err(error) => {
-                state.step_size = STEP_SIZE_MIN;
+                state.ahead_size = AHEAD_SIZE_MIN;
                 state.failure = Some(error);
             }
         }
