@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent};
-use quipu_kurrent::proto::event_store::client::RecordedEvent;
+use quipu_kurrent::proto::event_store::client::{
+    RecordedEvent, persistent_subscriptions as groups,
+};
 
-use super::wire::{Consumer, World, name};
+use super::wire::{Consumer, GROUPS, World, identifier, name};
 use crate::http::client::{Reply, exchange, request};
 
 /// Waits until something is so that the server comes to by itself.
@@ -48,6 +50,32 @@ async fn parked_events_are_in_the_metrics() {
         metrics.contains("quipu_consumer_group_parked{group=\"s::g\"} 2")
     })
     .await;
+}
+
+/// No client calls it yet.
+#[tokio::test]
+async fn parked_events_are_dropped_up_to_a_place_among_them() {
+    use groups::truncate_parked_req::options::{StopAtOption, StreamOption};
+    let world = World::open().await;
+    world.append("s", 3).await;
+    world.create("s", |_| {}).await.unwrap();
+    let mut consumer = world.join("s", 10).await.unwrap();
+    let events = take(&mut consumer, 3).await;
+    consumer.nack(events.into_iter().filter_map(|event| event.id).collect(), "no").await;
+    let count = async || world.info("s").await.unwrap().parked_message_count;
+    until(async || count().await == 3).await;
+
+    for (until, left) in [(StopAtOption::StopAt(1), 2), (StopAtOption::NoLimit(()), 0)] {
+        let options = groups::truncate_parked_req::Options {
+            group_name: "g".to_owned(),
+            stream_option: Some(StreamOption::StreamIdentifier(identifier("s"))),
+            stop_at_option: Some(until),
+        };
+        let request = groups::TruncateParkedReq { options: Some(options) };
+        let path = format!("{GROUPS}TruncateParked");
+        let _: groups::TruncateParkedResp = world.ask(&path, request).await.unwrap();
+        assert_eq!(count().await, left);
+    }
 }
 
 /// The store does not number these: they are counted along the log.
