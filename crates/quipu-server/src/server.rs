@@ -2,6 +2,7 @@
 
 mod gate;
 mod peer;
+mod prompt;
 mod record;
 mod request_id;
 mod tls;
@@ -31,6 +32,7 @@ pub use gate::REQUEST_LOG;
 pub(crate) use gate::Refusal;
 pub(crate) use gate::basic;
 pub(crate) use peer::Peer;
+use prompt::Prompt;
 pub use record::ACCESS_LOG;
 pub use request_id::RequestId;
 pub(crate) use request_id::on_behalf;
@@ -178,6 +180,7 @@ impl Acceptor {
         let watcher = graceful.watcher();
         let acceptor = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
         let handshake = self.service.limits().handshake_timeout;
+        let stream = Prompt(stream);
         tokio::spawn(async move {
             let _slot = slot;
             let ended = match acceptor {
