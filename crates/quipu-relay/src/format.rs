@@ -71,6 +71,23 @@ fn write_text(text: &str, line: &mut Vec<u8>) {
     line.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
 }
 
+/// Percent-encodes what the bindings of HTTP and NATS want encoded in header values.
+#[cfg(any(feature = "nats", feature = "webhook"))]
+pub(crate) fn escape(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if matches!(byte, 0x21..=0x7E) && !matches!(byte, b'"' | b'%') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            escaped.extend([byte >> 4, byte & 15].map(|digit| {
+                char::from(b"0123456789ABCDEF".get(usize::from(digit)).copied().unwrap_or(b'0'))
+            }));
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +140,11 @@ mod tests {
     #[test]
     fn a_moment_that_rfc_3339_does_not_reach_is_left_out() {
         assert_eq!(rfc3339(Timestamp::from_micros(i64::MAX)), None);
+    }
+
+    #[cfg(any(feature = "nats", feature = "webhook"))]
+    #[test]
+    fn header_values_are_escaped_as_the_binding_asks() {
+        assert_eq!(escape("Euro € \"5%\""), "Euro%20%E2%82%AC%20%225%25%22");
     }
 }

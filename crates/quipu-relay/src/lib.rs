@@ -56,10 +56,14 @@ pub use cloud_event::{CloudEvent, CloudEventError};
 pub use relay::{MapError, Relay};
 pub use seen::Seen;
 pub use sink::{Batch, Sink, SinkError};
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub use sinks::TemplateError;
 pub use sinks::{FileSink, WriterSink};
 #[cfg(feature = "kafka")]
 pub use sinks::{
     KafkaError, KafkaFormat, KafkaSecurity, KafkaSink, KafkaTls, KafkaTopics, SaslMechanism,
 };
+#[cfg(feature = "nats")]
+pub use sinks::{NatsError, NatsFormat, NatsSecurity, NatsSink, NatsStreams};
 #[cfg(feature = "webhook")]
 pub use sinks::{WebhookError, WebhookMode, WebhookSink};

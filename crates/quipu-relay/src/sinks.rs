@@ -3,6 +3,10 @@
 mod file;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod template;
 #[cfg(feature = "webhook")]
 mod webhook;
 mod writer;
@@ -12,6 +16,10 @@ pub use file::FileSink;
 pub use kafka::{
     KafkaError, KafkaFormat, KafkaSecurity, KafkaSink, KafkaTls, KafkaTopics, SaslMechanism,
 };
+#[cfg(feature = "nats")]
+pub use nats::{NatsError, NatsFormat, NatsSecurity, NatsSink, NatsStreams};
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub use template::TemplateError;
 #[cfg(feature = "webhook")]
 pub use webhook::{WebhookError, WebhookMode, WebhookSink};
 pub use writer::WriterSink;

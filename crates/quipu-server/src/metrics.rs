@@ -6,6 +6,7 @@ mod groups;
 mod metered;
 mod postgres;
 mod process;
+mod relays;
 mod requests;
 
 use std::collections::HashMap;
@@ -21,10 +22,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use quipu_engine::Engine;
+use quipu_groups::RunnerStatus;
 use quipu_groups::group::GroupInfo;
 use quipu_postgres::PostgresStore;
+use tokio::sync::watch::Receiver;
 
 pub(crate) use metered::Metered;
+pub use relays::PublishCounts;
 pub(crate) use requests::Ending;
 
 /// From 50 µs to 1.6 s, each bound twice the one before.
@@ -71,6 +75,7 @@ pub struct Metrics {
     segments: Gauge,
     runs: Gauge,
     groups: groups::OfGroups,
+    relays: relays::OfRelays,
     resident: Gauge,
     files: Gauge,
     /// How far each subscription to the log has delivered.
@@ -108,6 +113,7 @@ impl Metrics {
             segments: Gauge::default(),
             runs: Gauge::default(),
             groups: groups::OfGroups::default(),
+            relays: relays::OfRelays::default(),
             resident: Gauge::default(),
             files: Gauge::default(),
             places: Mutex::default(),
@@ -186,6 +192,7 @@ impl Metrics {
         to.register("segments", "Segments of the log", self.segments.clone());
         to.register("index_runs", "Runs of the index", self.runs.clone());
         self.groups.register(to);
+        self.relays.register(to);
         to.register_with_unit(
             "resident_memory",
             "Memory of the process that is in use, files mapped into it included",
@@ -203,6 +210,7 @@ impl Metrics {
         groups: &[(String, GroupInfo)],
     ) -> String {
         self.groups.set(groups);
+        self.relays.set(frontier);
         self.frontier.set(signed(frontier));
         self.look_at_subscriptions(frontier);
         if let Some(Ok(stats)) = engine.map(Engine::stats) {
@@ -231,6 +239,16 @@ impl Metrics {
     pub fn count_reload(&self, taken: bool) {
         let outcome = if taken { "done" } else { "failed" };
         self.reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// What the relay of this name, which is to run here, counts.
+    pub(crate) fn relay_counts(&self, relay: &str) -> PublishCounts {
+        self.relays.counts(relay)
+    }
+
+    /// A relay runs here, and is measured from now on.
+    pub(crate) fn add_relay(&self, relay: &str, status: Receiver<RunnerStatus>) {
+        self.relays.add(relay, status);
     }
 
     /// Whether others can reach the server without TLS or without authentication.

@@ -4,7 +4,9 @@
 //! are in a directory. More than selecting, renaming and dropping is a program's: see
 //! [`quipu_relay::Relay::map`].
 
+mod counted;
 mod file;
+mod nats;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -13,11 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu_core::{EventStore, Position, Query, SubscribeFrom};
-use quipu_groups::{OnError, RunnerStatus};
+use quipu_groups::{OnError, RunnerStatus, Running};
 use quipu_relay::Relay;
 use tokio::sync::watch::Receiver;
 use toml::Spanned;
 
+use crate::metrics::PublishCounts;
+use crate::service::Service;
+use counted::Counted;
 use file::{File, From, GiveUp};
 use rule::Rule;
 
@@ -80,7 +85,7 @@ pub enum RelayConfigError {
     },
 }
 
-const SINKS: &str = "[kafka], [webhook], [file] and [stdout]";
+const SINKS: &str = "[kafka], [nats], [webhook], [file] and [stdout]";
 
 impl RelayConfig {
     /// Reads a file.
@@ -151,14 +156,35 @@ impl RelayConfig {
         }
     }
 
-    /// The relay over a store.
+    /// Runs the relay beside a service, whose log and metrics tell how it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`relay`](Self::relay).
+    pub fn spawn(&self, service: &Service) -> Result<Running, RelayConfigError> {
+        let metrics = service.metrics();
+        let relay = self.relay(service.application(), metrics.relay_counts(self.name()))?;
+        let owner = format!("quipu serve, process {}", std::process::id());
+        let running = relay.with_runner(move |runner| runner.owner(&owner)).spawn();
+        metrics.add_relay(self.name(), running.watch());
+        let (name, status) = (self.name().to_owned(), running.watch());
+        tokio::spawn(async move { watch(&name, status).await });
+        Ok(running)
+    }
+
+    /// The relay over a store, which counts there what it publishes.
     ///
     /// # Errors
     ///
     /// See [`RelayConfigError`]: what a sink needs cannot be read or opened.
-    pub fn relay(&self, store: Arc<dyn EventStore>) -> Result<Relay, RelayConfigError> {
+    pub fn relay(
+        &self,
+        store: Arc<dyn EventStore>,
+        counts: PublishCounts,
+    ) -> Result<Relay, RelayConfigError> {
         let file = &self.file;
-        let mut relay = Relay::new(store, self.name(), self.open_sink()?).query(self.query.clone());
+        let sink = Arc::new(Counted { sink: self.open_sink()?, counts });
+        let mut relay = Relay::new(store, self.name(), sink).query(self.query.clone());
         if let Some(source) = &file.source {
             relay = relay.source(source);
         }
@@ -283,7 +309,7 @@ fn read(path: &Path) -> Result<String, RelayConfigError> {
 }
 
 /// Tells the program's log what becomes of a relay, until it ends.
-pub async fn watch(name: &str, mut status: Receiver<RunnerStatus>) {
+async fn watch(name: &str, mut status: Receiver<RunnerStatus>) {
     let mut told = None;
     loop {
         let now = {

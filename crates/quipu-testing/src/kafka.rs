@@ -5,20 +5,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-/// The version that is fetched and tested against.
-pub const KAFKA_VERSION: &str = "4.3.1";
+use crate::java;
+use crate::process::{Directory, Process, free_ports, wait_for_port};
 
 /// What every cluster is called: clusters of two tests never meet.
 const CLUSTER_ID: &str = "cXVpcHUtdGVzdHMtMDAwMA";
-
-/// How long anything of a cluster may take. Generous: machines that test are busy.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Brokers that form one cluster, each of them a controller too. Ends with its value.
 #[derive(Debug)]
@@ -27,52 +21,12 @@ pub struct Cluster {
     _directory: Directory,
 }
 
-/// The brokers' directory. A shell removes it when they are gone, with the cluster or with the test's
-/// process.
-#[derive(Debug)]
-struct Directory {
-    cleaner: Child,
-    path: PathBuf,
-}
-
-impl Directory {
-    fn new() -> Self {
-        let path = tempfile::tempdir().expect("there is room for a cluster").keep();
-        // By then the brokers' own shells have ended them.
-        let script = r#"cat; sleep 2; rm -rf "$1""#;
-        let cleaner = shell(script).arg(&path).spawn().expect("there is a shell");
-        Self { cleaner, path }
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // The shell goes on by itself.
-        drop(self.cleaner.stdin.take());
-    }
-}
-
-/// A shell whose input ends with this process at the latest.
-fn shell(script: &str) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, "sh"]);
-    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    shell
-}
-
 #[derive(Debug)]
 struct Node {
     config: PathBuf,
     port: u16,
     jars: PathBuf,
     process: Option<Process>,
-}
-
-/// A broker's process, and the shell that watches over it.
-#[derive(Debug)]
-struct Process {
-    watcher: Child,
-    id: String,
 }
 
 /// What a cluster is to be like.
@@ -132,7 +86,7 @@ impl Cluster {
     /// not installed.
     #[must_use]
     pub fn start(count: u16, options: &ClusterOptions) -> Option<Self> {
-        let jars = jars()?;
+        let jars = java::kafka()?;
         let directory = Directory::new();
         let ports: Vec<Vec<u16>> =
             (0..count).map(|_| free_ports(2 + options.listeners.len())).collect();
@@ -142,8 +96,8 @@ impl Cluster {
             .collect();
         let mut nodes = Vec::new();
         for (id, ports) in (1..).zip(&ports) {
-            let config = directory.path.join(format!("{id}.properties"));
-            let text = properties(&directory.path, id, ports, &voters.join(","), options);
+            let config = directory.path().join(format!("{id}.properties"));
+            let text = properties(directory.path(), id, ports, &voters.join(","), options);
             fs::write(&config, text).expect("the directory is the test's");
             fs::create_dir(config.with_extension("tmp")).expect("the directory is the test's");
             let port = ports.first().copied().unwrap_or(0);
@@ -218,60 +172,27 @@ impl Cluster {
 
     fn signal(&self, index: usize, signal: &str) {
         let node = self.nodes.get(index).expect("there is such a broker");
-        let process = node.process.as_ref().expect("it runs");
-        run(Command::new("kill").args([signal, &process.id]));
+        node.process.as_ref().expect("it runs").signal(signal);
     }
 
     fn wait_for_ports(&self) {
-        let deadline = Instant::now() + PATIENCE;
         for node in self.nodes.iter().filter(|node| node.process.is_some()) {
-            while std::net::TcpStream::connect(("127.0.0.1", node.port)).is_err() {
-                assert!(Instant::now() < deadline, "broker {} did not start", node.port);
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            wait_for_port(node.port);
         }
     }
 }
 
 impl Node {
     fn start(&mut self) {
-        // The shell ends the broker when its own input ends: with the test, however that ends.
-        let script = r#""$@" </dev/null >/dev/null 2>&1 & echo $!; cat; kill -9 $!; wait"#;
-        let mut watcher = shell(script)
-            .args(["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        let mut java = Command::new("java");
+        java.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg(format!("-Djava.io.tmpdir={}", self.config.with_extension("tmp").display()))
             .arg("-cp")
             .arg(self.jars.join("*"))
             .arg("kafka.Kafka")
-            .arg(&self.config)
-            .spawn()
-            .expect("there is a shell");
-        let mut id = String::new();
-        let told = watcher.stdout.take().expect("it is piped");
-        BufReader::new(told).read_line(&mut id).expect("the shell tells the broker's id");
-        self.process = Some(Process { watcher, id: id.trim().to_owned() });
+            .arg(&self.config);
+        self.process = Some(Process::start(&java));
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.watcher.stdin.take());
-        // Nothing depends on how the shell ended.
-        self.watcher.wait().ok();
-    }
-}
-
-/// Where Kafka's jars are.
-fn jars() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
-    let jars = cache.join("quipu").join(format!("kafka-{KAFKA_VERSION}"));
-    let has_java = Command::new("java").arg("-version").stderr(Stdio::null()).status().is_ok();
-    if has_java && jars.join(format!("kafka_2.13-{KAFKA_VERSION}.jar")).exists() {
-        return Some(jars);
-    }
-    super::skip("Kafka (.ci/install/kafka)");
-    None
 }
 
 fn properties(
@@ -349,16 +270,4 @@ fn format_all(nodes: &[Node], options: &ClusterOptions) {
         let status = format.wait().expect("it was started");
         assert!(status.success(), "Kafka's directory could not be prepared");
     }
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("there are free ports"))
-        .collect();
-    held.iter().map(|it| it.local_addr().expect("it is bound").port()).collect()
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().expect("the program is there");
-    assert!(status.success(), "{command:?}");
 }

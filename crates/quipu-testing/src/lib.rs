@@ -5,8 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
 
+pub mod java;
 pub mod kafka;
+pub mod nats;
 pub mod postgres;
+mod process;
 pub mod served;
 
 /// Whether a test may go on: says that `service` is missing and that the test is skipped, or fails

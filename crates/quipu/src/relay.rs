@@ -14,6 +14,10 @@ use crate::recorded::Recorded;
 
 /// What a relay is made of: cloud events, where they go, and the sinks that come with Quipu.
 pub mod sinks {
+    /// What a sink keeps the relay's checkpoints in, where it moves them with its cloud events.
+    pub use quipu_groups::PlaceKeeper;
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub use quipu_relay::TemplateError;
     pub use quipu_relay::{
         Batch, CloudEvent, CloudEventError, FileSink, Relay, Sink, SinkError, WriterSink,
     };
@@ -21,6 +25,8 @@ pub mod sinks {
     pub use quipu_relay::{
         KafkaError, KafkaFormat, KafkaSecurity, KafkaSink, KafkaTls, KafkaTopics, SaslMechanism,
     };
+    #[cfg(feature = "nats")]
+    pub use quipu_relay::{NatsError, NatsFormat, NatsSecurity, NatsSink, NatsStreams};
     #[cfg(feature = "webhook")]
     pub use quipu_relay::{WebhookError, WebhookMode, WebhookSink};
 }

@@ -34,9 +34,10 @@ pub use security::{KafkaSecurity, KafkaTls, SaslMechanism};
 pub use topics::KafkaTopics;
 
 use crate::sink::{Batch, Sink, SinkError};
+use crate::sinks::template::Template;
 use committer::{Ask, Committer, Delivery, Origin};
 use error::Trouble;
-use message::{MESSAGE_SIZE_MAX, Template};
+use message::{MESSAGE_SIZE_MAX, TOPIC};
 
 /// Publishes to Apache Kafka, exactly once. Needs Kafka 3.9 or a later one.
 ///
@@ -80,11 +81,11 @@ impl KafkaSink {
     ///
     /// # Errors
     ///
-    /// [`KafkaError::Template`] if the template can never give a topic's name.
+    /// [`KafkaError::Topic`] if the template can never give a topic's name.
     pub fn new(servers: &str, topic: &str) -> Result<Self, KafkaError> {
         let settings = Settings {
             servers: servers.to_owned(),
-            topic: topic.parse()?,
+            topic: Template::new(&TOPIC, topic)?,
             format: KafkaFormat::default(),
             topics: KafkaTopics::default(),
             security: KafkaSecurity::default(),
@@ -142,7 +143,7 @@ impl KafkaSink {
     fn deliver(&self, batch: &Batch) -> Result<Delivery, SinkError> {
         let mut delivery = Delivery::new(batch.epoch, batch.moves.clone());
         for cloud_event in &batch.cloud_events {
-            let topic = self.settings.topic.of(cloud_event);
+            let topic = self.settings.topic.of(cloud_event).map_err(KafkaError::from);
             let message = topic.and_then(|topic| {
                 let record = self.settings.format.record(topic, cloud_event);
                 let size = record.estimated_size();

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use quipu_core::{BoxFuture, Timestamp};
 
 use crate::cloud_event::CloudEvent;
-use crate::format::{attributes, write_json};
+use crate::format::{attributes, escape, write_json};
 use crate::sink::{Batch, Sink, SinkError};
 
 #[cfg(feature = "tls")]
@@ -186,22 +186,6 @@ fn connector() -> Result<Connector, WebhookError> {
     Ok(Connector::new())
 }
 
-/// Percent-encodes what the HTTP binding wants encoded in header values.
-fn escape(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if matches!(byte, 0x21..=0x7E) && !matches!(byte, b'"' | b'%') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push('%');
-            escaped.extend([byte >> 4, byte & 15].map(|digit| {
-                char::from(b"0123456789ABCDEF".get(usize::from(digit)).copied().unwrap_or(b'0'))
-            }));
-        }
-    }
-    escaped
-}
-
 /// What the answer asks to wait: seconds, or a date.
 fn retry_after(answer: &Response<hyper::body::Incoming>) -> Option<Duration> {
     let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -263,11 +247,6 @@ pub enum WebhookError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn header_values_are_escaped_as_the_binding_asks() {
-        assert_eq!(escape("Euro € \"5%\""), "Euro%20%E2%82%AC%20%225%25%22");
-    }
 
     #[test]
     fn a_wait_is_seconds_or_a_date_and_has_a_limit() {

@@ -5,6 +5,7 @@
 mod file;
 mod kafka;
 mod kill;
+mod nats;
 mod relaying;
 mod suite;
 #[cfg(feature = "webhook")]

@@ -9,6 +9,7 @@ use quipu_relay::{FileSink, Sink, WebhookMode, WebhookSink, WriterSink};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::nats::Nats;
 use super::rule::RuleText;
 use super::{RelayConfig, RelayConfigError, read};
 
@@ -28,6 +29,7 @@ pub(super) struct File {
     #[serde(default, rename = "event")]
     pub(super) events: Vec<RuleText>,
     pub(super) kafka: Option<Spanned<Kafka>>,
+    pub(super) nats: Option<Spanned<Nats>>,
     pub(super) webhook: Option<Spanned<Webhook>>,
     #[serde(rename = "file")]
     pub(super) lines: Option<Spanned<Lines>>,
@@ -79,8 +81,8 @@ enum KafkaFormat {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tls {
-    ca: Option<PathBuf>,
+pub(super) struct Tls {
+    pub(super) ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
 }
@@ -136,6 +138,7 @@ impl File {
     pub(super) fn sink_count(&self) -> usize {
         let named = [
             self.kafka.is_some(),
+            self.nats.is_some(),
             self.webhook.is_some(),
             self.lines.is_some(),
             self.stdout.is_some(),
@@ -144,10 +147,11 @@ impl File {
     }
 
     pub(super) fn sink_name(&self) -> &'static str {
-        match (&self.kafka, &self.webhook, &self.lines) {
-            (Some(_), _, _) => "kafka",
-            (_, Some(_), _) => "webhook",
-            (_, _, Some(_)) => "file",
+        match (&self.kafka, &self.nats, &self.webhook, &self.lines) {
+            (Some(_), _, _, _) => "kafka",
+            (_, Some(_), _, _) => "nats",
+            (_, _, Some(_), _) => "webhook",
+            (_, _, _, Some(_)) => "file",
             _ => "stdout",
         }
     }
@@ -159,6 +163,9 @@ impl RelayConfig {
         if let Some(kafka) = &self.file.kafka {
             self.kafka_sink(kafka)?;
         }
+        if let Some(nats) = &self.file.nats {
+            self.nats_sink(nats)?;
+        }
         if let Some(webhook) = &self.file.webhook {
             self.webhook_sink(webhook.as_ref())?;
         }
@@ -168,6 +175,9 @@ impl RelayConfig {
     pub(super) fn open_sink(&self) -> Result<Arc<dyn Sink>, RelayConfigError> {
         if let Some(kafka) = &self.file.kafka {
             return self.kafka_sink(kafka);
+        }
+        if let Some(nats) = &self.file.nats {
+            return self.nats_sink(nats);
         }
         if let Some(webhook) = &self.file.webhook {
             return self.webhook_sink(webhook.as_ref());
@@ -232,12 +242,8 @@ impl RelayConfig {
             if let Some(ca) = &tls.ca {
                 own = own.ca(&read(&self.beside(ca))?);
             }
-            match (&tls.cert, &tls.key) {
-                (Some(cert), Some(key)) => {
-                    own = own.identity(&read(&self.beside(cert))?, &read(&self.beside(key))?);
-                }
-                (None, None) => {}
-                _ => return Err(self.wrong(kafka, "TLS needs both cert and key, or neither")),
+            if let Some((cert, key)) = self.tls_identity(kafka, tls)? {
+                own = own.identity(&read(&cert)?, &read(&key)?);
             }
             security = security.tls(own);
         }
@@ -251,6 +257,20 @@ impl RelayConfig {
             security = security.sasl(mechanism, &sasl.user, password.trim_end());
         }
         Ok(security)
+    }
+
+    /// The files of the certificate to show and of its key.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(super) fn tls_identity<T>(
+        &self,
+        at: &Spanned<T>,
+        tls: &Tls,
+    ) -> Result<Option<(PathBuf, PathBuf)>, RelayConfigError> {
+        match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => Ok(Some((self.beside(cert), self.beside(key)))),
+            (None, None) => Ok(None),
+            _ => Err(self.wrong(at, "TLS needs both cert and key, or neither")),
+        }
     }
 
     fn webhook_sink(&self, own: &Webhook) -> Result<Arc<dyn Sink>, RelayConfigError> {
@@ -271,7 +291,7 @@ impl RelayConfig {
     }
 
     /// A path that the file names: relative to the file.
-    fn beside(&self, path: &Path) -> PathBuf {
+    pub(super) fn beside(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new(".")).join(path)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use quipu_core::{ComponentKind, ComponentRequest, ComponentState, EventStore, Position};
 use quipu_groups::{Phase, RunnerStatus, Running};
+use quipu_server::metrics::PublishCounts;
 use quipu_server::relays::RelayConfig;
 use tokio::runtime::Runtime;
 
@@ -55,7 +56,7 @@ fn publish(path: &Path, once: bool, context: &mut Context) -> anyhow::Result<Ans
             Store::Base(base) => Arc::new(base),
         };
         let end = if once { Some(all.frontier().await?) } else { None };
-        let mut running = config.relay(all)?.spawn();
+        let mut running = config.relay(all, PublishCounts::default())?.spawn();
         let came = tokio::select! {
             came = follow(&mut running, end) => came,
             () = interrupt.wait() => Ok(running.status()),

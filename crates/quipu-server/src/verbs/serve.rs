@@ -12,7 +12,7 @@ use quipu_engine::{Engine, Recovery};
 use quipu_groups::Running;
 use quipu_postgres::PostgresStore;
 use quipu_server::config::{Config, DatabaseUrl, LogFormat, LogLevel, Settings};
-use quipu_server::relays::{self, RelayConfig};
+use quipu_server::relays::RelayConfig;
 use quipu_server::security::{
     Authentication, Authority, Credentials, Exposure, Listen, Transport, check_exposure,
 };
@@ -263,12 +263,7 @@ fn start_relays(
 ) -> anyhow::Result<Vec<(String, Running)>> {
     let mut relays = Vec::new();
     for config in configs.into_iter().flatten() {
-        let relay = config.relay(service.application())?;
-        let owner = format!("quipu serve, process {}", std::process::id());
-        let running = relay.with_runner(move |runner| runner.owner(&owner)).spawn();
-        let (name, status) = (config.name().to_owned(), running.watch());
-        tokio::spawn(async move { relays::watch(&name, status).await });
-        relays.push((config.name().to_owned(), running));
+        relays.push((config.name().to_owned(), config.spawn(service)?));
     }
     Ok(relays)
 }

@@ -94,6 +94,11 @@ fn a_file_that_cannot_be_used_is_refused_with_the_line() {
         ("name = \"x\"\n[stdout]\n[file]\npath = \"x\"\n", "names 2 of the sinks"),
         ("name = \"x\"\n[webhook]\nurl = \"ftp://x\"\n", "line 3"),
         (kafka, "line 4"),
+        ("name = \"x\"\n[nats]\nservers = \"a\"\nstream = \"S\"\nsubject = \"a.>\"\n", "line 5"),
+        (
+            "name = \"x\"\n[nats]\nservers = \"nats://u:p@a\"\nstream = \"S\"\nsubject = \"a\"\n",
+            "given apart",
+        ),
         (
             "name = \"x\"\n[[event]]\ntype = \"a\"\nfields = []\ndrop = [\"b\"]\n[stdout]\n",
             "line 3",
@@ -105,6 +110,27 @@ fn a_file_that_cannot_be_used_is_refused_with_the_line() {
         assert_eq!(ran.code(), Some(2), "{text}");
         assert!(ran.err().contains(expected), "{text}: {}", ran.err());
     }
+}
+
+#[test]
+fn a_relay_publishes_to_a_stream_of_nats() {
+    let Some(server) = quipu_testing::nats::Nats::start("") else { return };
+    let store = Store::with(ORDERS);
+    let (before, _) = RELAY.split_once("[file]").unwrap();
+    let nats = format!(
+        "{before}[nats]\nservers = \"{}\"\nstream = \"ORDERS\"\nsubject = \"orders.{{key}}\"\n\
+         create_stream = true\n",
+        server.url()
+    );
+    let file = store.file("relay.toml", nats);
+
+    let facts = store.json(&["relay", "check", "--config", &file]);
+    assert_eq!(facts[0]["sink"], "nats");
+    store.run(&["relay", "run", "--config", &file, "--once"]).ok();
+
+    let info: Value = serde_json::from_str(&server.stream_info("ORDERS")).unwrap();
+    assert_eq!(info["state"]["messages"], 2, "{info}");
+    assert_eq!(info["config"]["subjects"][0], "orders.>", "{info}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Metrics and request ids: what those who operate a server see of what its clients do.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, Query, StreamName};
 use quipu_engine::OpenOptions;
 use quipu_groups::group::GroupConfig;
 use quipu_server::config::Limits;
+use quipu_server::relays::RelayConfig;
 use quipu_server::security::Authority;
 use quipu_server::server::Server;
 use quipu_server::service::Service;
@@ -21,7 +23,7 @@ struct World {
     server: Server,
     service: Service,
     client: Client,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl World {
@@ -33,7 +35,16 @@ impl World {
             Server::start(service.clone(), "127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let uri = format!("http://{}", server.address());
         let client = Client::connect(&uri, ClientOptions::default()).await.unwrap();
-        Self { server, service, client, _directory: directory }
+        Self { server, service, client, directory }
+    }
+
+    /// A relay into a file, of these lines and its sink.
+    fn relay(&self, lines: &str) -> RelayConfig {
+        let (_, name) = lines.split_once("name = \"").unwrap();
+        let name = name.split('"').next().unwrap();
+        let path = self.directory.path().join(format!("{name}.toml"));
+        fs::write(&path, format!("{lines}[file]\npath = \"{name}.jsonl\"\n")).unwrap();
+        RelayConfig::load(&path).unwrap()
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -83,6 +94,7 @@ async fn the_reference_page_has_every_metric_and_no_other() {
     let groups = world.client.groups();
     groups.create(&GroupConfig::new("billing", Query::all())).await.unwrap();
     let _member = groups.join("billing", "worker-1", 1).await.unwrap();
+    let relay = world.relay("name = \"public\"\n").spawn(&world.service).unwrap();
 
     // Those of a store in a database are on the page too, and a server of a directory has none.
     let (database, own): (BTreeMap<_, _>, BTreeMap<_, _>) = documented()
@@ -90,6 +102,33 @@ async fn the_reference_page_has_every_metric_and_no_other() {
         .partition(|(name, _)| name.contains("database") || name == "quipu_held_back_seconds");
     assert_eq!(database.len(), 6);
     assert_eq!(own, served(&world.metrics().await));
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_is_measured_as_it_publishes_and_as_it_fails() {
+    let world = World::new().await;
+    for stream in ["order-1", "order-2", "order-3"] {
+        world.client.append(first_of(stream)).await.unwrap();
+    }
+    let rule = "[[event]]\ntype = \"Made\"\nfields = [\"a\"]\n";
+    let mut good = world.relay("name = \"good\"\n").spawn(&world.service).unwrap();
+    let bad = format!("name = \"bad\"\nretries = 0\non_error = \"park\"\n{rule}");
+    let mut bad = world.relay(&bad).spawn(&world.service).unwrap();
+    let list = NewEvent::json("Made", "[]").unwrap();
+    let last = Append::new().event(StreamName::new("order-4").unwrap(), list);
+    let last = world.client.append(last).await.unwrap().last.unwrap();
+    good.wait_for(last).await.unwrap();
+    bad.wait_for(last).await.unwrap();
+
+    let text = world.metrics().await;
+    let of = |name: &str, labels: &str| value(&text, &format!("quipu_relay_{name}{{{labels}}}"));
+    assert_eq!(of("published_total", "relay=\"good\""), 4);
+    assert_eq!((of("lag", "relay=\"good\""), of("parked", "relay=\"good\"")), (0, 0));
+    assert_eq!(of("state", "relay=\"good\",state=\"live\""), 1);
+    assert_eq!((of("published_total", "relay=\"bad\""), of("parked", "relay=\"bad\"")), (3, 1));
+    good.stop().await.unwrap();
+    bad.stop().await.unwrap();
 }
 
 /// The value of a metric with its labels.

@@ -9,31 +9,15 @@ use quipu_core::CheckpointError;
 use quipu_groups::KeepError;
 
 use crate::sink::SinkError;
+use crate::sinks::template::TemplateError;
 
 /// What is wrong with a Kafka sink, a message, or the cluster.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KafkaError {
-    /// The topic's template cannot be read, or can never give a topic's name.
-    #[error("\"{template}\" is no topic: {reason}")]
-    Template {
-        /// What was given.
-        template: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// The topic's template wants something that the cloud event does not have.
-    #[error("no topic for the cloud event: it has no \"{attribute}\"")]
-    Unroutable {
-        /// What is wanted.
-        attribute: String,
-    },
-    /// The template gives something for the cloud event that is not a topic's name.
-    #[error("no topic for the cloud event: \"{topic}\" is not a topic's name")]
-    TopicName {
-        /// What the template gives.
-        topic: String,
-    },
+    /// The topic's template can give none, or gives none for the cloud event.
+    #[error(transparent)]
+    Topic(#[from] TemplateError),
     /// The message is larger than any that is sent.
     #[error("the message has {size} bytes, at most {size_max} are sent")]
     TooLarge {
@@ -161,12 +145,12 @@ pub(super) fn is_fencing(error: &KrafkaError) -> bool {
     }
 }
 
-/// What brokers answer to messages that are at fault.
-const REFUSALS: [ErrorCode; 5] = [
+/// What brokers answer to messages that are at fault. A time that is refused is none: it is the clock's,
+/// this machine's or the broker's, and no message's.
+const REFUSALS: [ErrorCode; 4] = [
     ErrorCode::MessageTooLarge,
     ErrorCode::RecordListTooLarge,
     ErrorCode::InvalidRecord,
-    ErrorCode::InvalidTimestamp,
     ErrorCode::InvalidTopic,
 ];
 

@@ -1,14 +1,11 @@
 //! Cloud events as messages: their topic, key, headers and value.
 
-use std::str::FromStr;
-
 use bytes::Bytes;
 use krafka::Record;
-use quipu_core::category;
 
-use super::error::KafkaError;
 use crate::cloud_event::CloudEvent;
 use crate::format::{attributes, write_json};
+use crate::sinks::template::Naming;
 
 /// The largest message that is sent: what the largest event of a log takes, and its headers. Brokers
 /// take less unless they are told to (`message.max.bytes`).
@@ -84,99 +81,17 @@ fn aggregate_id(cloud_event: &CloudEvent) -> Option<&str> {
     subject.split_once('-').map(|(_, id)| id).filter(|_| is_key)
 }
 
-/// Where cloud events go: a topic's name, or how to make one.
-#[derive(Clone, Debug)]
-pub(super) struct Template(Vec<Part>);
-
-#[derive(Clone, Debug)]
-enum Part {
-    Text(String),
-    Category,
-    Type,
-    Extension(String),
-}
-
-impl Template {
-    /// The topic of a cloud event.
-    pub(super) fn of(&self, cloud_event: &CloudEvent) -> Result<String, KafkaError> {
-        let mut topic = String::new();
-        for part in &self.0 {
-            let missing = |attribute: &str| KafkaError::Unroutable { attribute: attribute.into() };
-            topic.push_str(match part {
-                Part::Text(text) => text,
-                Part::Type => &cloud_event.event_type,
-                Part::Category => {
-                    let subject = cloud_event.subject.as_deref();
-                    category(subject.ok_or_else(|| missing("subject"))?)
-                }
-                Part::Extension(name) => {
-                    cloud_event.extensions.get(name).ok_or_else(|| missing(name))?
-                }
-            });
-        }
-        if is_topic(&topic) { Ok(topic) } else { Err(KafkaError::TopicName { topic }) }
-    }
-}
-
-impl FromStr for Template {
-    type Err = KafkaError;
-
-    fn from_str(template: &str) -> Result<Self, KafkaError> {
-        let wrong = |reason| KafkaError::Template { template: template.to_owned(), reason };
-        let mut parts = Vec::new();
-        let mut rest = template;
-        while let Some((text, behind)) = rest.split_once('{') {
-            let (name, after) =
-                behind.split_once('}').ok_or_else(|| wrong("a brace is not closed"))?;
-            if !text.is_empty() {
-                parts.push(Part::Text(text.to_owned()));
-            }
-            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-            parts.push(match name {
-                "category" => Part::Category,
-                "type" => Part::Type,
-                name if !name.is_empty() && name.bytes().all(is_plain) => {
-                    Part::Extension(name.to_owned())
-                }
-                _ => return Err(wrong("in braces is category, type or the name of an extension")),
-            });
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        let mut texts = parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text),
-            Part::Category | Part::Type | Part::Extension(_) => None,
-        });
-        if !texts.all(|text| text.bytes().all(is_topic_byte)) {
-            return Err(wrong("a topic's name has letters, digits, \".\", \"_\" and \"-\""));
-        }
-        if parts.is_empty() {
-            return Err(wrong("it is empty"));
-        }
-        if let [Part::Text(text)] = parts.as_slice()
-            && !is_topic(text)
-        {
-            return Err(wrong("a topic's name has at most 249 bytes and is not \".\" or \"..\""));
-        }
-        Ok(Self(parts))
-    }
-}
-
-fn is_topic_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
-}
-
-fn is_topic(name: &str) -> bool {
-    (1..=249).contains(&name.len())
-        && name.bytes().all(is_topic_byte)
-        && !matches!(name, "." | "..")
-}
+/// Which names topics have.
+pub(super) const TOPIC: Naming = Naming {
+    word: "topic",
+    rule: "a topic's name has 1 to 249 letters, digits, \".\", \"_\" and \"-\"",
+    takes: |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'),
+    is_whole: |name| name.len() <= 249 && !matches!(name, "." | ".."),
+};
 
 /// The topic of a relay's checkpoint.
 pub(super) fn checkpoint_topic(relay: &str) -> String {
-    let plain = |c: char| if c.is_ascii() && is_topic_byte(c as u8) { c } else { '_' };
+    let plain = |c: char| if (TOPIC.takes)(c) { c } else { '_' };
     // A name has at most 200 bytes. Where two come to share a topic, their records' keys differ.
     format!("quipu.relay.{}", relay.chars().map(plain).collect::<String>())
 }
@@ -201,35 +116,12 @@ mod tests {
         headers.collect()
     }
 
-    fn topic(template: &str) -> Result<String, KafkaError> {
-        template.parse::<Template>()?.of(&cloud_event())
-    }
-
     #[test]
-    fn a_topic_is_a_name_or_made_of_the_cloud_event() {
-        assert_eq!(topic("orders").unwrap(), "orders");
-        assert_eq!(topic("outbox.event.{category}").unwrap(), "outbox.event.order");
-        assert_eq!(topic("{type}-{position}_x").unwrap(), "OrderPaid-9_x");
-    }
+    fn a_topic_has_at_most_249_bytes_and_is_not_a_dot() {
+        let names =
+            ["orders", &"x".repeat(249), "..", &"x".repeat(250)].map(|it| TOPIC.is_name(it));
 
-    #[test]
-    fn a_template_that_gives_no_topic_is_refused() {
-        let long = "x".repeat(250);
-        for template in ["", ".", "a b", "{category", "{}", "{Type}", "tür", &long] {
-            let refused = template.parse::<Template>();
-            assert!(matches!(refused, Err(KafkaError::Template { .. })), "{template}");
-        }
-    }
-
-    #[test]
-    fn a_cloud_event_that_gives_no_topic_says_why() {
-        assert_eq!(
-            topic("t.{tenant}").unwrap_err().to_string(),
-            "no topic for the cloud event: it has no \"tenant\""
-        );
-        let spaced = cloud_event().with_type("Order Paid");
-        let refused = "{type}".parse::<Template>().unwrap().of(&spaced);
-        assert!(matches!(refused, Err(KafkaError::TopicName { topic }) if topic == "Order Paid"));
+        assert_eq!(names, [true, true, false, false]);
     }
 
     #[test]
@@ -262,6 +154,6 @@ mod tests {
     fn a_checkpoint_s_topic_is_a_topic_whatever_the_relay_is_called() {
         assert_eq!(checkpoint_topic("public-orders"), "quipu.relay.public-orders");
         assert_eq!(checkpoint_topic("tür/ 1"), "quipu.relay.t_r__1");
-        assert!(is_topic(&checkpoint_topic(&"x".repeat(200))));
+        assert!(TOPIC.is_name(&checkpoint_topic(&"x".repeat(200))));
     }
 }
