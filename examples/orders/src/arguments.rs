@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::tour::CHECKS;
+use crate::tour::{CHECKS, KAFKA};
 
 pub(crate) const HELP: &str = "\
 A shop on Quipu.
@@ -16,6 +16,7 @@ usage: orders [COMMAND]
     --only CHECK  only this check; may be given several times
     --small       with little data
     --keep        keep the directory that the tour works in
+    --kafka HOST:PORT  also publish to a Kafka of yours, exactly once, into topics that are removed again
 
 The tour's exit code is 0 if all checks pass, 1 if one fails, 2 if it could not run.";
 
@@ -36,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     pub(crate) is_small: bool,
     pub(crate) is_kept: bool,
+    /// Where a Kafka is, for the check that needs one.
+    pub(crate) kafka: Option<String>,
 }
 
 /// What a process that is to be killed does, in which directory.
@@ -45,21 +48,31 @@ pub(crate) enum Child {
     Order(PathBuf),
     /// Publishes.
     Relay(PathBuf),
+    /// Publishes to a topic of a Kafka.
+    #[cfg(feature = "kafka")]
+    RelayToKafka { directory: PathBuf, servers: String, topic: String },
 }
 
 impl Child {
     /// The arguments that ask for it.
-    pub(crate) fn arguments(&self) -> [String; 2] {
+    pub(crate) fn arguments(&self) -> Vec<String> {
         let (name, directory) = match self {
             Self::Order(directory) => (ORDER, directory),
             Self::Relay(directory) => (RELAY, directory),
+            #[cfg(feature = "kafka")]
+            Self::RelayToKafka { directory, servers, topic } => {
+                let directory = directory.display().to_string();
+                return vec![RELAY_TO_KAFKA.to_owned(), directory, servers.clone(), topic.clone()];
+            }
         };
-        [name.to_owned(), directory.display().to_string()]
+        vec![name.to_owned(), directory.display().to_string()]
     }
 }
 
 const ORDER: &str = "child-that-orders";
 const RELAY: &str = "child-that-relays";
+#[cfg(feature = "kafka")]
+const RELAY_TO_KAFKA: &str = "child-that-relays-to-kafka";
 
 /// Why the program does not know what it is asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +81,10 @@ pub(crate) enum ArgumentError {
     Unknown(String),
     #[error("--only needs one of: {}", names().join(", "))]
     Only,
+    #[error("--kafka needs where it is: HOST:PORT, and commas between several")]
+    Kafka,
+    #[error("the check \"{KAFKA}\" needs --kafka HOST:PORT")]
+    WithoutKafka,
 }
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Wish, ArgumentError> {
@@ -78,6 +95,12 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Wish, ArgumentError> {
         ["tour", rest @ ..] => parse_tour(rest).map(Wish::Tour),
         [ORDER, directory] => Ok(Wish::Child(Child::Order(directory.into()))),
         [RELAY, directory] => Ok(Wish::Child(Child::Relay(directory.into()))),
+        #[cfg(feature = "kafka")]
+        [RELAY_TO_KAFKA, directory, servers, topic] => Ok(Wish::Child(Child::RelayToKafka {
+            directory: directory.into(),
+            servers: (*servers).to_owned(),
+            topic: (*topic).to_owned(),
+        })),
         [other, ..] => Err(ArgumentError::Unknown((*other).to_owned())),
     }
 }
@@ -89,6 +112,10 @@ fn parse_tour(texts: &[&str]) -> Result<Options, ArgumentError> {
         match *text {
             "--keep" => options.is_kept = true,
             "--small" => options.is_small = true,
+            "--kafka" => {
+                let servers = texts.next().filter(|servers| servers.contains(':'));
+                options.kafka = Some((*servers.ok_or(ArgumentError::Kafka)?).to_owned());
+            }
             "--only" => {
                 let name = texts.next().filter(|name| names().contains(name));
                 options.only.push((*name.ok_or(ArgumentError::Only)?).to_owned());
@@ -96,11 +123,16 @@ fn parse_tour(texts: &[&str]) -> Result<Options, ArgumentError> {
             other => return Err(ArgumentError::Unknown(other.to_owned())),
         }
     }
+    if options.kafka.is_none() && options.only.iter().any(|name| name == KAFKA) {
+        return Err(ArgumentError::WithoutKafka);
+    }
     Ok(options)
 }
 
+/// Of all checks, with the one that only some builds have.
 fn names() -> Vec<&'static str> {
-    CHECKS.iter().map(|check| check.name).collect()
+    let always = CHECKS.iter().map(|check| check.name).filter(|name| *name != KAFKA);
+    always.chain([KAFKA]).collect()
 }
 
 #[cfg(test)]
@@ -121,9 +153,11 @@ mod tests {
     #[test]
     fn the_tour_takes_options_in_any_order() {
         let only = vec!["race".to_owned(), "crash".to_owned()];
-        let options = Options { only, is_small: true, is_kept: true };
+        let kafka = Some("a:1,b:2".to_owned());
+        let options = Options { only, is_small: true, is_kept: true, kafka };
 
-        assert_eq!(parsed("tour --only race --keep --only crash --small"), Ok(Wish::Tour(options)));
+        let text = "tour --only race --keep --kafka a:1,b:2 --only crash --small";
+        assert_eq!(parsed(text), Ok(Wish::Tour(options)));
     }
 
     #[test]
@@ -132,11 +166,23 @@ mod tests {
         assert_eq!(parsed("tour --fast"), Err(ArgumentError::Unknown("--fast".into())));
         assert_eq!(parsed("tour --only"), Err(ArgumentError::Only));
         assert_eq!(parsed("tour --only nothing"), Err(ArgumentError::Only));
+        assert_eq!(parsed("tour --kafka --small"), Err(ArgumentError::Kafka));
+        assert_eq!(parsed("tour --only kafka"), Err(ArgumentError::WithoutKafka));
     }
 
     #[test]
     fn a_child_is_asked_for_by_its_arguments() {
-        for child in [Child::Order("/a/b".into()), Child::Relay("/c".into())] {
+        let children = [
+            Child::Order("/a/b".into()),
+            Child::Relay("/c".into()),
+            #[cfg(feature = "kafka")]
+            Child::RelayToKafka {
+                directory: "/d".into(),
+                servers: "e:1".into(),
+                topic: "f".into(),
+            },
+        ];
+        for child in children {
             assert_eq!(parse(&child.arguments()), Ok(Wish::Child(child)));
         }
     }

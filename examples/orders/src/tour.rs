@@ -7,6 +7,8 @@ mod as_of;
 mod bulk;
 mod child;
 mod crash;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod key;
 mod outbox;
 mod race;
@@ -18,6 +20,8 @@ mod tamper;
 mod till;
 mod timer;
 mod upcast;
+#[cfg(not(feature = "kafka"))]
+mod with_kafka;
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -42,8 +46,11 @@ pub(crate) struct Check {
     run: for<'a> fn(&'a Scene) -> Running<'a>,
 }
 
+/// The name of the check that needs a Kafka.
+pub(crate) const KAFKA: &str = "kafka";
+
 /// All of them, in the order in which they run.
-pub(crate) const CHECKS: [Check; 10] = [
+pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "race",
         title: "Two clerks sell the last item at the same moment",
@@ -98,6 +105,13 @@ pub(crate) const CHECKS: [Check; 10] = [
         shows: "all is published, in order",
         run: |scene| Box::pin(outbox::run(scene)),
     },
+    #[cfg(feature = "kafka")]
+    Check {
+        name: KAFKA,
+        title: "The program is killed while it publishes to a Kafka",
+        shows: "each event is in Kafka exactly once",
+        run: |scene| Box::pin(kafka::run(scene)),
+    },
     Check {
         name: "tamper",
         title: "Somebody changes a price on the disk",
@@ -112,6 +126,10 @@ pub(crate) const CHECKS: [Check; 10] = [
 ///
 /// If it could not even begin.
 pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
+    #[cfg(not(feature = "kafka"))]
+    if options.kafka.is_some() {
+        return with_kafka::run();
+    }
     let begun = Instant::now();
     let directory = tempfile::Builder::new().prefix("quipu-tour-").tempdir()?;
     let end = if options.is_kept { "kept" } else { "removed if all is well; --keep keeps it" };
@@ -124,7 +142,9 @@ pub(crate) async fn run(options: &Options) -> Result<u8, Failure> {
     );
     let mut lines = Vec::new();
     let is_wanted = |check: &&Check| {
-        options.only.is_empty() || options.only.iter().any(|name| name == check.name)
+        let is_possible = check.name != KAFKA || options.kafka.is_some();
+        is_possible
+            && (options.only.is_empty() || options.only.iter().any(|name| name == check.name))
     };
     for check in CHECKS.iter().filter(is_wanted) {
         lines.push(run_check(check, Scene::new(directory.path(), check.name, options)?).await);
@@ -160,6 +180,10 @@ pub(crate) async fn run_child(child: &Child) -> Result<(), Failure> {
         match child {
             Child::Order(directory) => crash::order_until_killed(directory).await,
             Child::Relay(directory) => outbox::relay_until_killed(directory).await,
+            #[cfg(feature = "kafka")]
+            Child::RelayToKafka { directory, servers, topic } => {
+                kafka::relay_until_killed(directory, servers, topic).await
+            }
         }
     };
     tokio::select! {

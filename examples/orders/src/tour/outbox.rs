@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quipu::core::BoxFuture;
-use quipu::sinks::{Batch, FileSink, Sink, SinkError};
+use quipu::core::{BoxFuture, EventStore};
+use quipu::sinks::{Batch, FileSink, PlaceKeeper, Sink, SinkError};
 use quipu::{Quipu, Running};
 use serde_json::Value;
 
@@ -29,24 +29,36 @@ const WAY_TIME: Duration = Duration::from_millis(1);
 /// How long a relay may take to begin.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// A file that is far away.
-struct FarFile(FileSink);
+/// A sink that is far away.
+pub(super) struct Far<S>(pub(super) S);
 
-impl Sink for FarFile {
+impl<S: Sink> Sink for Far<S> {
+    fn attach(&self, store: &Arc<dyn EventStore>, relay: &str) {
+        self.0.attach(store, relay);
+    }
+
     fn publish<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
             tokio::time::sleep(WAY_TIME).await;
             self.0.publish(batch).await
         })
     }
+
+    fn places(&self) -> Option<&dyn PlaceKeeper> {
+        self.0.places()
+    }
 }
 
 fn relay(app: &Quipu, directory: &Path) -> Result<Running, Failure> {
-    let sink = Arc::new(FarFile(FileSink::open(outbox_file(directory))?));
-    let relay = app.relay("public-orders", public).to(sink);
+    Ok(relay_to(app, FileSink::open(outbox_file(directory))?))
+}
+
+/// Publishes what others may know, little at a time.
+pub(super) fn relay_to(app: &Quipu, sink: impl Sink + 'static) -> Running {
+    let relay = app.relay("public-orders", public).to(Arc::new(Far(sink)));
     let relay = relay
         .with_runner(|runner| runner.batch(4).save_interval(SAVE_INTERVAL).lease_ttl(LEASE_TIME));
-    Ok(relay.spawn())
+    relay.spawn()
 }
 
 /// The process that is killed: publishes for ever.
@@ -60,14 +72,7 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
         "What other systems may know of the orders is published into a file. The process that",
     );
     scene.say("does so is killed in the middle of it, and another one goes on.");
-    let app = scene.open().await?;
-    let mut bulk = Bulk::default();
-    for number in 0..scene.count(1_000, 200) {
-        bulk.add_order(number)?;
-    }
-    bulk.append(&app).await?;
-    let total = read(&app, app.query_of::<PublicEvent>()).await?.len();
-    drop(app);
+    let total = take_orders(scene).await?;
 
     let file = outbox_file(scene.directory());
     let mut kills = 0;
@@ -90,6 +95,17 @@ pub(super) async fn run(scene: &Scene) -> Result<String, Failure> {
     ));
     scene.say("again: with the same id and position, by which a reader knows them.");
     Ok(format!("{total} published after {kills} kills, {again} came again"))
+}
+
+/// Fills the check's store. Answers how many events there are to publish.
+pub(super) async fn take_orders(scene: &Scene) -> Result<usize, Failure> {
+    let app = scene.open().await?;
+    let mut bulk = Bulk::default();
+    for number in 0..scene.count(1_000, 200) {
+        bulk.add_order(number)?;
+    }
+    bulk.append(&app).await?;
+    Ok(read(&app, app.query_of::<PublicEvent>()).await?.len())
 }
 
 /// Lets a process publish some more and kills it. Answers how many lines there are then.
@@ -118,39 +134,52 @@ fn line_count(file: &Path) -> std::io::Result<usize> {
     }
 }
 
-/// What is in the outbox's file.
-struct Published {
+/// What was published.
+#[derive(Default)]
+pub(super) struct Published {
     /// The ids and positions of each order, in the order in which they came first.
     orders: BTreeMap<String, Vec<(String, String)>>,
-    /// How many lines came again.
-    again_count: usize,
+    /// Each cloud event by its id.
+    first: BTreeMap<String, Value>,
+    /// How many came again.
+    pub(super) again_count: usize,
 }
 
 impl Published {
+    /// What is in the outbox's file.
     fn read(file: &Path) -> Result<Self, Failure> {
-        let mut orders = BTreeMap::<String, Vec<(String, String)>>::new();
-        let mut first = BTreeMap::<String, Value>::new();
-        let mut again_count = 0;
+        let mut published = Self::default();
         let text = std::fs::read_to_string(file)?;
         // A kill may leave half a line at the end; the next relay cuts it off.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         for line in whole.lines() {
-            let cloud_event: Value = serde_json::from_str(line)?;
-            let part = |name: &str| cloud_event[name].as_str().unwrap_or_default().to_owned();
-            let id = part("id");
-            if let Some(known) = first.get(&id) {
-                ensure(*known == cloud_event, || format!("{id} came again as another: {line}"))?;
-                again_count += 1;
-                continue;
-            }
-            orders.entry(part("subject")).or_default().push((id.clone(), part("position")));
-            first.insert(id, cloud_event);
+            published.note(serde_json::from_str(line)?)?;
         }
-        Ok(Self { orders, again_count })
+        Ok(published)
+    }
+
+    /// Takes one more, in the order in which they came.
+    pub(super) fn note(&mut self, cloud_event: Value) -> Result<(), Failure> {
+        let part = |name: &str| cloud_event[name].as_str().unwrap_or_default().to_owned();
+        let (id, order, position) = (part("id"), part("subject"), part("position"));
+        if let Some(known) = self.first.get(&id) {
+            ensure(*known == cloud_event, || format!("{id} came again as another: {cloud_event}"))?;
+            self.again_count += 1;
+            return Ok(());
+        }
+        self.orders.entry(order).or_default().push((id.clone(), position));
+        self.first.insert(id, cloud_event);
+        Ok(())
+    }
+
+    /// How many came, the ones that came again too.
+    #[cfg(feature = "kafka")]
+    pub(super) fn count(&self) -> usize {
+        self.first.len() + self.again_count
     }
 
     /// Holds what was published against the log.
-    async fn compare_with(&self, app: &Quipu) -> Result<(), Failure> {
+    pub(super) async fn compare_with(&self, app: &Quipu) -> Result<(), Failure> {
         let mut log = BTreeMap::<String, Vec<(String, String)>>::new();
         for event in read(app, app.query_of::<PublicEvent>()).await? {
             let place = (event.id.to_string(), event.position.to_string());

@@ -16,13 +16,26 @@ use crate::shop::Failure;
 pub(super) struct Scene {
     directory: PathBuf,
     is_small: bool,
+    #[cfg(feature = "kafka")]
+    kafka: Option<String>,
 }
 
 impl Scene {
     pub(super) fn new(root: &Path, name: &str, options: &Options) -> io::Result<Self> {
         let directory = root.join(name);
         std::fs::create_dir(&directory)?;
-        Ok(Self { directory, is_small: options.is_small })
+        Ok(Self {
+            directory,
+            is_small: options.is_small,
+            #[cfg(feature = "kafka")]
+            kafka: options.kafka.clone(),
+        })
+    }
+
+    /// Where the Kafka is that the tour was given.
+    #[cfg(feature = "kafka")]
+    pub(super) fn kafka(&self) -> io::Result<&str> {
+        self.kafka.as_deref().ok_or_else(|| io::Error::other("no Kafka was given"))
     }
 
     pub(super) fn directory(&self) -> &Path {

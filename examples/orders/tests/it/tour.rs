@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use quipu_testing::kafka::{Cluster, ClusterOptions};
+
 fn orders(arguments: &[&str], temporary: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
     command.args(arguments).env("TMPDIR", temporary).output().unwrap()
@@ -24,6 +26,34 @@ fn every_check_passes_and_nothing_is_left_behind() {
     assert_eq!(table.matches("  PASS  ").count(), 10, "{said}");
     assert!(table.contains("10 of 10 checks passed"), "{said}");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{said}");
+}
+
+#[test]
+fn with_a_kafka_each_event_is_in_it_exactly_once() {
+    let Some(cluster) = Cluster::start(1, &ClusterOptions::default()) else { return };
+    let temporary = tempfile::tempdir().unwrap();
+    let servers = cluster.servers();
+
+    let output = orders(&["tour", "--small", "--kafka", &servers], temporary.path());
+
+    let (said, complained) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{complained}");
+    let (_, table) = said.split_once("\ncheck ").unwrap();
+    let row = table.lines().find(|line| line.starts_with("kafka ")).unwrap();
+    assert!(row.contains("  PASS  ") && row.contains("none came again"), "{said}");
+    assert!(table.contains("11 of 11 checks passed"), "{said}");
+}
+
+#[test]
+fn where_no_kafka_answers_nothing_is_said_to_be_broken() {
+    let temporary = tempfile::tempdir().unwrap();
+
+    let arguments = ["tour", "--small", "--only", "kafka", "--kafka", "127.0.0.1:1"];
+    let output = orders(&arguments, temporary.path());
+
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("NOT RUN") && said.contains("no Kafka answers at 127.0.0.1:1"), "{said}");
 }
 
 #[test]
