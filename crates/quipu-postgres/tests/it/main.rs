@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what helps tests panics as tests do")]
 
 mod contract;
+mod debezium;
 mod failover;
 mod failures;
 mod opening;

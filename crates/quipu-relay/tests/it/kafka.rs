@@ -1,6 +1,7 @@
 //! The Kafka sink, judged by real brokers.
 
 mod chaos;
+mod consumers;
 mod killed;
 mod proxy;
 mod relaying;

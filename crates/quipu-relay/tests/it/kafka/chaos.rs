@@ -1,5 +1,8 @@
-//! A cluster of three that loses brokers while a real log is relayed by a process that is killed.
+//! A cluster of three that loses brokers while a real log is relayed by a process that is killed: from
+//! a directory, and from a database that crashes as well.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -9,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use quipu_core::{Append, EventId, EventStore, NewEvent, StreamName};
 use quipu_engine::OpenOptions;
+use quipu_postgres::PostgresOptions;
 use quipu_relay::{KafkaSink, KafkaTopics, Relay};
 use quipu_testing::kafka::{Cluster, ClusterOptions};
+use quipu_testing::postgres::Server;
 
 use uuid::Uuid;
 
+use super::consumers::judge;
 use super::killed::check;
-use super::{DIRECTORY, SERVERS, child, controller, read_committed};
+use super::{DIRECTORY, SERVERS, child, controller, header, read_committed};
 
 /// The test that is run as the child.
 const CHILD: &str = "kafka::chaos::a_relay_of_the_loans_that_is_to_be_killed";
@@ -34,8 +40,7 @@ fn loans() -> Option<PathBuf> {
     found
 }
 
-async fn import(loans: &Path, directory: &Path) {
-    let store = OpenOptions::new().create(true).open(directory).unwrap();
+async fn import(loans: &Path, store: &dyn EventStore) {
     let mut lines = String::new();
     let file = std::fs::File::open(loans).unwrap();
     flate2::read::GzDecoder::new(file).read_to_string(&mut lines).unwrap();
@@ -52,17 +57,26 @@ async fn import(loans: &Path, directory: &Path) {
         }
         store.append(append).await.unwrap();
     }
-    store.close().unwrap();
+}
+
+/// The store at a directory or a URL.
+async fn open(place: &OsStr) -> Arc<dyn EventStore> {
+    match place.to_str().filter(|text| text.starts_with("postgres://")) {
+        Some(url) => {
+            let options: PostgresOptions = url.parse().unwrap();
+            Arc::new(options.open().await.unwrap())
+        }
+        None => Arc::new(OpenOptions::new().open(place).unwrap()),
+    }
 }
 
 /// In the process of the test that kills, this is what is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_of_the_loans_that_is_to_be_killed() {
-    let (Some(directory), Ok(servers)) = (std::env::var_os(DIRECTORY), std::env::var(SERVERS))
-    else {
+    let (Some(place), Ok(servers)) = (std::env::var_os(DIRECTORY), std::env::var(SERVERS)) else {
         return;
     };
-    let store: Arc<dyn EventStore> = Arc::new(OpenOptions::new().open(directory).unwrap());
+    let store = open(&place).await;
     let last = store.frontier().await.unwrap();
     let topics = KafkaTopics::default().create().partitions(6).replication(3);
     let sink = KafkaSink::new(&servers, TOPIC).unwrap().topics(topics);
@@ -75,12 +89,13 @@ async fn a_relay_of_the_loans_that_is_to_be_killed() {
     println!("all of it went out");
 }
 
-/// Does its worst until all of it went out. Answers how often it killed the relay.
-async fn rage(cluster: &mut Cluster, directory: &Path) -> u32 {
+/// Does its worst until all of it went out, and in each round what `harm` does to the store. Answers how
+/// often it killed the relay.
+async fn rage(cluster: &mut Cluster, place: &Path, harm: impl Fn(usize)) -> u32 {
     let servers = cluster.servers();
     let mut kills = 0;
     for round in 0_usize.. {
-        let mut child = child(CHILD, directory, &servers);
+        let mut child = child(CHILD, place, &servers);
         let told = BufReader::new(child.stdout.take().unwrap());
         let is_done = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&is_done);
@@ -90,6 +105,7 @@ async fn rage(cluster: &mut Cluster, directory: &Path) -> u32 {
         });
         let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
         pause(1_500).await;
+        harm(round);
         match round {
             0 => {
                 let controller = controller(cluster).await;
@@ -136,13 +152,57 @@ async fn a_real_log_arrives_once_and_in_order_while_relays_and_brokers_are_kille
     let Some(loans) = loans() else { return };
     let Some(mut cluster) = Cluster::start(3, &ClusterOptions::default()) else { return };
     let directory = tempfile::tempdir().unwrap();
-    import(&loans, directory.path()).await;
+    let store = OpenOptions::new().create(true).open(directory.path()).unwrap();
+    import(&loans, &store).await;
+    store.close().unwrap();
 
-    let kills = rage(&mut cluster, directory.path()).await;
+    let kills = rage(&mut cluster, directory.path(), |_| {}).await;
 
-    let records = read_committed(&cluster.servers(), TOPIC).await;
-    println!("{} messages after {kills} kills of the relay", records.len());
-    assert_eq!(records.len(), EVENT_COUNT);
     let store = OpenOptions::new().read_only(true).open(directory.path()).unwrap();
-    check(&store, &records).await;
+    all_of_it_arrived(&cluster, &store).await;
+    println!("all of it, after {kills} kills of the relay");
+}
+
+/// The same from a database: it crashes, too, while the relay reads from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_postgresql_arrives_once_and_in_order_while_relays_brokers_and_it_are_killed() {
+    let Some(loans) = loans() else { return };
+    let Some(database) = Server::start() else { return };
+    let Some(mut cluster) = Cluster::start(3, &ClusterOptions::default()) else { return };
+    let url = database.url("postgres");
+    let options: PostgresOptions = url.parse().unwrap();
+    let store = options.create(true).open().await.unwrap();
+    import(&loans, &store).await;
+
+    let kills = rage(&mut cluster, Path::new(&url), |round| {
+        if matches!(round, 3 | 5) {
+            database.stop();
+            database.resume();
+        }
+    })
+    .await;
+
+    all_of_it_arrived(&cluster, &store).await;
+    println!("all of it, after {kills} kills of the relay");
+}
+
+async fn all_of_it_arrived(cluster: &Cluster, store: &dyn EventStore) {
+    let records = read_committed(&cluster.servers(), TOPIC).await;
+    assert_eq!(records.len(), EVENT_COUNT);
+    check(store, &records).await;
+    // Apache Kafka's own client sees the same.
+    let own = records.iter().map(|record| {
+        let key = record.key.as_ref().map(|key| String::from_utf8(key.to_vec()).unwrap());
+        (key.unwrap(), header(record, "ce_id").unwrap())
+    });
+    assert_eq!(by_key(judge(cluster, TOPIC)), by_key(own));
+}
+
+/// The ids of each key, in their order.
+fn by_key(all: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut keys = BTreeMap::<String, Vec<String>>::new();
+    for (key, id) in all {
+        keys.entry(key).or_default().push(id);
+    }
+    keys
 }
