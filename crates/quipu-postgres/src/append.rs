@@ -27,7 +27,7 @@ use crate::locks::{Locks, locks_of, locks_of_change, root, roots_of};
 use crate::query::to_json;
 use crate::rows::{EventColumns, StreamRow, i64_of, position_of, revision_of};
 use crate::sql::Sql;
-use crate::store::{PostgresStore, Shared};
+use crate::store::{PostgresStore, Shared, hung};
 
 /// How often an append is tried again where other transactions are in its way.
 const ATTEMPTS_MAX: u32 = 30;
@@ -366,7 +366,11 @@ impl Shared {
         let mut connection = self.pool.acquire().await.map_err(failed)?;
         let timeline = self.life().timeline;
         let call = Call::of_group(self.table, appends);
-        call.run(&self.sql, &timeline, &mut connection).await.map_err(Trouble::committing)
+        let written = self.in_time(call.run(&self.sql, &timeline, &mut connection)).await;
+        let Some(written) = written else {
+            return Err(Trouble::committing(self.sql.append.failed(hung(connection))));
+        };
+        written.map_err(Trouble::committing)
     }
 
     /// Decides a change with all its rules, and does what is decided.
@@ -377,6 +381,20 @@ impl Shared {
     ) -> Result<Result<Appended, AppendError>, Trouble> {
         let failed = |cause| Trouble::before(self.sql.hold.failed(cause));
         let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let deciding = self.decide_and_commit(&mut connection, change, layout);
+        match self.in_time(deciding).await {
+            Some(answer) => answer,
+            None => Err(Trouble::committing(self.sql.hold.failed(hung(connection)))),
+        }
+    }
+
+    async fn decide_and_commit(
+        &self,
+        connection: &mut PgConnection,
+        change: &Change,
+        layout: &impl Fn() -> Layout,
+    ) -> Result<Result<Appended, AppendError>, Trouble> {
+        let failed = |cause| Trouble::before(self.sql.hold.failed(cause));
         let mut transaction = connection.begin().await.map_err(failed)?;
         let decided = self.decide_in(&mut transaction, change, layout).await;
         let appended = match decided.map_err(Trouble::before)? {

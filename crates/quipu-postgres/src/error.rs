@@ -45,7 +45,10 @@ impl DatabaseError {
             (_, Some("40001" | "40P01")) => Failure::InTheWay,
             (_, Some("QP002" | "25006")) => Failure::OtherLife,
             (_, Some("53100")) => Failure::DiskFull,
-            (_, Some("53300" | "57P03")) | (sqlx::Error::PoolTimedOut, _) => Failure::Busy,
+            // Too many connections, a start that takes its time, a lock that was not given.
+            (_, Some("53300" | "57P03" | "55P03")) | (sqlx::Error::PoolTimedOut, _) => {
+                Failure::Busy
+            }
             (sqlx::Error::PoolClosed, _) => Failure::Closed,
             // The session was ended, maybe in the middle of a commit.
             (_, Some("57P01" | "57P02" | "08006" | "08003" | "08000")) => Failure::Cut,

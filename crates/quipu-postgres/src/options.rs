@@ -36,6 +36,7 @@ pub struct PostgresOptions {
     pub(crate) name: Option<String>,
     pub(crate) rights: Rights,
     pub(crate) patience: Duration,
+    pub(crate) answer_time: Duration,
     pub(crate) group_count: usize,
 }
 
@@ -51,6 +52,7 @@ impl PostgresOptions {
             name: None,
             rights: Rights::Application,
             patience: Duration::from_secs(10),
+            answer_time: Duration::from_secs(30),
             group_count: 4,
         }
     }
@@ -107,6 +109,17 @@ impl PostgresOptions {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// How long the database may take to answer an append, or where the log ends: a network that hangs
+    /// never does. An append that got no answer in this time is answered with
+    /// [`OutcomeUnknown`](quipu_core::AppendError::OutcomeUnknown); one that waits for another's lock is
+    /// given up after half of it, and nothing of it was done
+    /// ([`Overloaded`](quipu_core::AppendError::Overloaded)). 30 seconds unless told otherwise.
+    #[must_use]
+    pub fn answer_within(mut self, time: Duration) -> Self {
+        self.answer_time = time;
         self
     }
 

@@ -144,6 +144,7 @@ statements! {
 
     append = "select refused, positions, revisions from quipu.append(
         $1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    limit_waiting = "select set_config('lock_timeout', $1, false)";
     limit_idle = "select set_config('idle_in_transaction_session_timeout', $1, true)";
     hold = "select name, last, tombstoned, metadata from quipu.hold($1, $2, $3, $4)";
     streams = "select name, last, tombstoned, metadata from quipu.streams where name = any ($1)";

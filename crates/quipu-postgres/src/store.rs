@@ -1,6 +1,7 @@
 //! The handle: where the contract meets the database.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use quipu_core::{
     Registry, Rights, Snapshots, StreamInfo, StreamName, StreamRead, Subscribe, SubscribeError,
     Subscription, Timestamp,
 };
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, PgPoolOptions, Postgres};
 use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
@@ -43,6 +45,7 @@ pub(crate) struct Shared {
     /// Where to hear other nodes: a connection that is not of the pool.
     pub(crate) listening: PgPool,
     pub(crate) patience: Duration,
+    answer_time: Duration,
     pub(crate) counters: Arc<Counters>,
     pub(crate) watch: Watch,
     pub(crate) queue: Queue,
@@ -119,6 +122,7 @@ impl PostgresStore {
             pool,
             listening,
             patience: options.patience,
+            answer_time: options.answer_time,
             watch: Watch::new(),
             queue: Queue::new(options.group_count),
             table,
@@ -188,6 +192,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The pool of connections. Each finds out which life of the log it is in before it is used.
 fn pool(options: &PostgresOptions, known: &Arc<Known>) -> PgPool {
     let known = Arc::clone(known);
+    let waiting = format!("{}ms", options.answer_time.as_millis() / 2);
     PgPoolOptions::new()
         .max_connections(options.connections.get())
         .acquire_timeout(options.patience)
@@ -200,14 +205,23 @@ fn pool(options: &PostgresOptions, known: &Arc<Known>) -> PgPool {
             })
         })
         .after_connect(move |connection, _| {
-            let known = Arc::clone(&known);
+            let (known, waiting) = (Arc::clone(&known), waiting.clone());
             Box::pin(async move {
+                let limited = sqlx::query(known.sql.limit_waiting.text()).bind(waiting);
+                limited.execute(&mut *connection).await?;
                 let life = Life::find(&known.sql, connection, known.log).await;
                 known.set(life.map_err(DatabaseError::into_cause)?);
                 Ok(())
             })
         })
         .connect_lazy_with(options.connect.clone())
+}
+
+/// Lets go of a connection on which no answer came: it must not wait for one in the pool.
+pub(crate) fn hung(mut connection: PoolConnection<Postgres>) -> sqlx::Error {
+    connection.close_on_drop();
+    let text = "the database did not answer in time";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
 impl Shared {
@@ -237,7 +251,12 @@ impl Shared {
         let failed = |cause| self.sql.frontier.failed(cause);
         let mut again = Again::default();
         let row = loop {
-            let row = sqlx::query(self.sql.frontier.text()).fetch_one(&self.pool).await;
+            let mut connection = self.pool.acquire().await.map_err(failed)?;
+            let asked = sqlx::query(self.sql.frontier.text()).fetch_one(&mut *connection);
+            let row = match self.in_time(asked).await {
+                Some(row) => row,
+                None => Err(hung(connection)),
+            };
             match row.map_err(failed) {
                 Ok(row) => break row,
                 Err(error) if again.helps(&error).await => {}
@@ -251,6 +270,11 @@ impl Shared {
         let (frontier, last, now) = read().map_err(failed)?;
         let seen = self.known.frontier.fetch_max(frontier.get(), Ordering::SeqCst);
         Ok(End { frontier: frontier.max(Position::new(seen)), last, now })
+    }
+
+    /// Waits for what the database answers; `None` if it takes too long.
+    pub(crate) async fn in_time<F: Future>(&self, asked: F) -> Option<F::Output> {
+        tokio::time::timeout(self.answer_time, asked).await.ok()
     }
 
     /// How long the oldest transaction that holds readers back is open.

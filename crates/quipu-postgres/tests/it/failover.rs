@@ -107,6 +107,69 @@ async fn a_failover_loses_nothing_that_was_acknowledged() {
     drop(primary);
 }
 
+/// An asynchronous standby lacks what the primary acknowledged last. That cannot be undone, but nobody
+/// goes on as if nothing had happened: it is another life of the log, and who is ahead of it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_loses_events_is_another_life_and_says_so() {
+    let Some(primary) = Server::start() else { return };
+    let standby = primary.standby(&["fsync=off", "hot_standby=on"]);
+    let proxy = Proxy::to(primary.port()).await;
+    let store = open(&proxy).await;
+    let append = |number: u32| {
+        let stream = StreamName::new(format!("w-{number}")).unwrap();
+        Append::new().event(stream, NewEvent::json("Written", "{}").unwrap())
+    };
+    let kept = store.append(append(1)).await.unwrap().last.unwrap();
+    let behind = "select count(*) from pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
+    primary.wait_for("postgres", behind, "1");
+    let before = store.identity();
+
+    let (primary, standby) = tokio::task::spawn_blocking(move || {
+        standby.stop();
+        (primary, standby)
+    })
+    .await
+    .unwrap();
+    let lost = store.append(append(2)).await.unwrap().last.unwrap();
+    let standby = tokio::task::spawn_blocking(move || {
+        primary.stop();
+        standby.resume();
+        standby.promote();
+        standby
+    })
+    .await
+    .unwrap();
+    proxy.switch(standby.port());
+    // The first answers may still be of connections that are gone.
+    let third = append(3);
+    let mut next = store.append(third.clone()).await;
+    for _ in 0..100 {
+        if next.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        next = store.append(third.clone()).await;
+    }
+
+    let next = next.unwrap().last.unwrap();
+    store.wait_visible(next).await.unwrap();
+    let log = store.read_all(ReadAll::new(Query::all())).await.unwrap();
+    let log = collect(log.batches).await.unwrap();
+    let streams: Vec<_> = log.iter().map(|event| event.stream.as_str()).collect();
+    assert_eq!(streams, ["w-1", "w-3"], "what the standby did not have is gone");
+    let after = store.identity();
+    assert_eq!(after.incarnation, Incarnation::new(before.incarnation.get() + 1));
+    let checkpoint = |name: &str, position| SwapCheckpoint {
+        name: name.to_owned(),
+        epoch: 0,
+        old: None,
+        new: Checkpoint::new(position, &before),
+    };
+    let ahead = store.checkpoints().swap(checkpoint("ahead", lost)).await;
+    assert!(matches!(ahead, Err(CheckpointError::OtherLife { .. })), "{ahead:?}");
+    store.checkpoints().swap(checkpoint("behind", kept)).await.unwrap();
+}
+
 /// The commit is done, and its answer lost: the store finds by the ids what became of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_whose_answer_is_lost_is_found_by_its_ids() {

@@ -10,6 +10,7 @@ use quipu_core::{
 use quipu_postgres::{PostgresOptions, PostgresStore};
 use quipu_testing::postgres::Server;
 
+use crate::proxy::Proxy;
 use crate::support::{fresh, open, server};
 
 fn stream(name: &str) -> StreamName {
@@ -28,15 +29,17 @@ async fn state(store: &PostgresStore, name: &str) -> StreamState {
 async fn connections_that_were_ended_are_made_again_without_a_loss() {
     let Some(server) = server() else { return };
     let options = fresh(server);
+    let schema = options.to_string().split_once("schema=").unwrap().1.to_owned();
     let store = open(options).await;
     for _ in 0..20 {
         store.append(one("a-1")).await.unwrap();
-        // All of the store's, whatever they are doing.
+        // All that append to this store, whatever they are doing, and none of another test's.
         server.sql(
             "postgres",
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity
-             where application_name = 'quipu' and query like '%quipu.append%' or
-             query like '%.append(%' and pid <> pg_backend_pid()",
+            &format!(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                 where query like '%{schema}.append(%' and pid <> pg_backend_pid()"
+            ),
         );
         store.append(one("a-1")).await.unwrap();
     }
@@ -74,6 +77,50 @@ async fn a_database_may_be_away_for_a_while() {
     );
     assert!(unread.is_err());
     assert!(store_again.is_ok(), "{store_again:?}");
+}
+
+/// The network hangs: nobody is told, and no answer comes. What became of the append is not known until
+/// it is asked again with the same ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_on_a_network_that_hangs_ends_and_is_found_by_its_ids() {
+    let Some(server) = Server::start() else { return };
+    let proxy = Proxy::to(server.port()).await;
+    let options: PostgresOptions = proxy.url("postgres").parse().unwrap();
+    let options = options.create(true).patience(Duration::from_secs(2));
+    let store = options.answer_within(Duration::from_secs(1)).open().await.unwrap();
+    let hung = one("hung-1");
+
+    proxy.hang_after(b"hung-1");
+    let asked = tokio::time::timeout(Duration::from_mins(1), async {
+        (store.append(hung.clone()).await, store.append(one("a-1")).await, store.frontier().await)
+    });
+    let (lost, unsent, frontier) = asked.await.expect("nothing waits for ever");
+    proxy.go_on();
+
+    assert!(matches!(lost, Err(AppendError::OutcomeUnknown(_))), "{lost:?}");
+    assert!(matches!(unsent, Err(AppendError::Overloaded)), "{unsent:?}");
+    assert!(frontier.is_err());
+    let found = store.append(hung).await.unwrap();
+    assert!(found.replayed, "the first attempt had done it");
+    assert_eq!(state(&store, "hung-1").await, StreamState::Live { last: Revision::FIRST });
+}
+
+/// Somebody else's transaction keeps a lock: the append is given up, and nothing of it was done.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_does_not_wait_for_a_lock_for_ever() {
+    let Some(server) = server() else { return };
+    let store = open(fresh(server).answer_within(Duration::from_secs(1))).await;
+    store.append(one("a-1")).await.unwrap();
+    let pool = sqlx::PgPool::connect(&server.socket_url("postgres")).await.unwrap();
+    let mut theirs = pool.begin().await.unwrap();
+    store.append_in(&mut theirs, one("a-1")).await.unwrap();
+
+    let waited = store.append(one("a-1")).await;
+    theirs.rollback().await.unwrap();
+
+    assert!(matches!(waited, Err(AppendError::Overloaded)), "{waited:?}");
+    store.append(one("a-1")).await.unwrap();
+    assert_eq!(state(&store, "a-1").await, StreamState::Live { last: Revision::new(1) });
 }
 
 /// Two transactions that lock the same streams in another order each: the database ends one of them,

@@ -88,6 +88,22 @@ async fn an_open_transaction_holds_readers_back() {
     assert_eq!(store.held_back().await.unwrap(), Duration::ZERO);
 }
 
+/// Somebody appended and went to lunch: the database ends the transaction, and readers go on.
+#[tokio::test]
+async fn a_transaction_that_does_nothing_is_ended_and_readers_go_on() {
+    let Some((store, pool)) = set_up().await else { return };
+    let mut idle = pool.begin().await.unwrap();
+    store.append_in(&mut idle, place(1)).await.unwrap();
+    let later = store.append(place(2)).await.unwrap().last.unwrap();
+
+    let visible = tokio::time::timeout(Duration::from_mins(1), store.wait_visible(later)).await;
+
+    visible.expect("readers are not held back for ever").unwrap();
+    assert_eq!(log(&store).await, 1, "what was not committed never was");
+    assert!(idle.commit().await.is_err(), "whoever comes back is told");
+    store.append(place(1)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_conflict_leaves_the_transaction_to_the_caller() {
     let Some((store, pool)) = set_up().await else { return };

@@ -21,7 +21,9 @@ use quipu_wire::{Client, ClientOptions};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
+use crate::postgres;
 use crate::support::{Running, Store};
+use check::Promise;
 use drive::{Driver, Source};
 
 /// How often the server is killed in CI; under torture, as often as there is time.
@@ -67,7 +69,7 @@ fn no_answer_is_contradicted_by_the_log_however_often_the_server_is_killed() {
 
     for _ in 0..kill_count() {
         let (running, url) = serve(&store, &[]);
-        source.serve(runtime.block_on(connect(&url)));
+        source.serve(vec![runtime.block_on(connect(&url))]);
         std::thread::park_timeout(LOAD);
         // While requests are under way.
         running.signal(Signal::KILL);
@@ -76,11 +78,50 @@ fn no_answer_is_contradicted_by_the_log_however_often_the_server_is_killed() {
     }
     let (_running, url) = serve(&store, &[]);
     let last = runtime.block_on(connect(&url));
-    source.serve(Arc::clone(&last));
+    source.serve(vec![Arc::clone(&last)]);
     let history = runtime.block_on(driver.end(&*last));
 
     let summary = history.summary();
     eprintln!("{} kills: {summary}", kill_count());
-    assert_eq!(check::violations(&history), Vec::<String>::new(), "{summary}");
+    let violations = check::violations(&history, Promise::Strict);
+    assert_eq!(violations, Vec::<String>::new(), "{summary}");
     assert!(summary.is_telling(), "{summary}");
+}
+
+/// Three nodes before one database: one is killed, one sleeps for a while, and one comes new.
+#[test]
+fn no_answer_of_nodes_before_a_database_is_contradicted_by_the_log() {
+    let Some(database) = postgres::database("histories") else { return };
+    let runtime = Runtime::new().unwrap();
+    let source = Source::default();
+    let serve = || {
+        let (running, url) = postgres::serve(&database);
+        (running, runtime.block_on(connect(&url)))
+    };
+    let [(first, one), (second, two), (third, three)] = [serve(), serve(), serve()];
+    source.serve(vec![one, Arc::clone(&two), Arc::clone(&three)]);
+    let driver = Driver::start(&runtime, &source, seed());
+
+    std::thread::park_timeout(3 * LOAD);
+    first.signal(Signal::KILL);
+    assert_eq!(first.end(), None, "a signal ended it");
+    source.serve(vec![Arc::clone(&two), Arc::clone(&three)]);
+    std::thread::park_timeout(2 * LOAD);
+    second.signal(Signal::STOP);
+    std::thread::park_timeout(3 * LOAD);
+    second.signal(Signal::CONT);
+    let (fourth, four) = serve();
+    source.serve(vec![two, three, Arc::clone(&four)]);
+    std::thread::park_timeout(3 * LOAD);
+    let history = runtime.block_on(driver.end(&*four));
+
+    let summary = history.summary();
+    eprintln!("three nodes: {summary}");
+    let violations = check::violations(&history, Promise::Nodes);
+    assert_eq!(violations, Vec::<String>::new(), "{summary}");
+    assert!(summary.is_telling(), "{summary}");
+    for node in [second, third, fourth] {
+        node.signal(Signal::TERM);
+        assert_eq!(node.end(), Some(0));
+    }
 }

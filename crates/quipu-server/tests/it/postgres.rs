@@ -22,7 +22,7 @@ const WRITER_COUNT: usize = 4;
 const APPEND_COUNT: usize = 60;
 
 /// A database of its own in the server that the tests share.
-fn database(name: &str) -> Option<String> {
+pub(crate) fn database(name: &str) -> Option<String> {
     let server = Server::shared()?;
     server.sql("postgres", &format!("create database {name}"));
     Some(server.url(name))
@@ -37,7 +37,7 @@ fn on(url: &str, args: &[&str], input: &str) -> Ran {
 }
 
 /// A node before a database, and its URL.
-fn serve(url: &str) -> (Running, String) {
+pub(crate) fn serve(url: &str) -> (Running, String) {
     let elsewhere = Store::missing();
     let mut command = elsewhere.command();
     command.args(["--postgres", url, "serve", "--listen", "127.0.0.1:0", "--print-address"]);

@@ -8,9 +8,28 @@ use std::collections::{HashMap, HashSet};
 
 use super::record::{Attempt, Call, Demand, Entry, History, Kind, Outcome};
 
+/// What a kind of store promises beyond the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// One server: positions have no gaps, an append's events stand together, and whoever reads the log
+    /// sees all that was acknowledged.
+    Strict,
+    /// Nodes before a database: positions have gaps, and what one node shows of the log may lag behind
+    /// what another acknowledged. Streams do not.
+    Nodes,
+}
+
 /// All violations, each with what was found.
-pub(super) fn violations(history: &History) -> Vec<String> {
-    let mut check = Check::new(history);
+pub(super) fn violations(history: &History, promise: Promise) -> Vec<String> {
+    let ranked;
+    let history = match promise {
+        Promise::Strict => history,
+        Promise::Nodes => {
+            ranked = history.ranked();
+            &ranked
+        }
+    };
+    let mut check = Check::new(history, promise);
     check.log();
     for call in &history.calls {
         match &call.kind {
@@ -21,13 +40,16 @@ pub(super) fn violations(history: &History) -> Vec<String> {
             Kind::Deliveries { after, events } => check.deliveries(*after, events),
         }
     }
-    check.sessions();
+    if promise == Promise::Strict {
+        check.sessions();
+    }
     check.real_time();
     check.found
 }
 
 struct Check<'a> {
     history: &'a History,
+    promise: Promise,
     found: Vec<String>,
     begins: HashMap<u128, u64>,
     /// Where each event is, as an index into the log.
@@ -44,9 +66,10 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(history: &'a History) -> Self {
+    fn new(history: &'a History, promise: Promise) -> Self {
         let begins = history.begins();
-        let places = history.log.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
+        let places: HashMap<u128, usize> =
+            history.log.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
         let mut streams: HashMap<&str, Vec<&Entry>> = HashMap::new();
         let mut latest_begin = vec![0];
         for entry in &history.log {
@@ -59,7 +82,8 @@ impl<'a> Check<'a> {
             .iter()
             .filter_map(|call| match &call.kind {
                 Kind::Append(attempt, Outcome::Done { first, .. }) => {
-                    Some((call.ended, first + attempt.ids.len() as u64 - 1))
+                    let last = attempt.ids.last().and_then(|id| places.get(id));
+                    Some((call.ended, last.map_or(*first, |at| *at as u64 + 1)))
                 }
                 _ => None,
             })
@@ -77,7 +101,17 @@ impl<'a> Check<'a> {
             }
         }
         let found = Vec::new();
-        Self { history, found, begins, places, streams, attempts, latest_begin, acknowledged }
+        Self {
+            history,
+            promise,
+            found,
+            begins,
+            places,
+            streams,
+            attempts,
+            latest_begin,
+            acknowledged,
+        }
     }
 
     fn wrong(&mut self, what: String) {
@@ -154,10 +188,18 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// An append is in the log as a whole, in its order, with its stream and tag.
+    /// An append is in the log as a whole, in its order, with its stream and tag. On nodes others' events
+    /// may stand between, in other streams.
     fn whole(&mut self, attempt: &Attempt, place: usize) {
+        let first = self.history.log[place].revision as usize;
         for (index, id) in attempt.ids.iter().enumerate() {
-            let entry = self.history.log.get(place + index);
+            let entry = match self.promise {
+                Promise::Strict => self.history.log.get(place + index),
+                Promise::Nodes => {
+                    let stream = self.streams.get(attempt.stream.as_str());
+                    stream.and_then(|stream| stream.get(first + index)).copied()
+                }
+            };
             let is_it = |own: &Entry| {
                 (own.id, &own.stream, &own.tag) == (*id, &attempt.stream, &attempt.tag)
             };
@@ -234,7 +276,7 @@ impl<'a> Check<'a> {
     }
 
     fn frontier(&mut self, call: &Call, frontier: u64) {
-        if frontier < self.shortest(call) {
+        if self.promise == Promise::Strict && frontier < self.shortest(call) {
             self.wrong(format!(
                 "{call:?} is behind what was acknowledged: {}",
                 self.shortest(call)
@@ -272,12 +314,29 @@ impl<'a> Check<'a> {
             return self.wrong(format!("{call:?} is not the beginning of its stream"));
         }
         let count = |upto: u64| own.partition_point(|entry| entry.position <= upto);
-        if events.len() < count(self.shortest(call)) {
+        let acknowledged = match self.promise {
+            Promise::Strict => count(self.shortest(call)),
+            Promise::Nodes => self.acknowledged_of(stream, call),
+        };
+        if events.len() < acknowledged {
             self.wrong(format!("{call:?} lacks what was acknowledged"));
         }
         if events.len() > count(self.longest(call)) {
             self.wrong(format!("{call:?} has what nobody had asked for"));
         }
+    }
+
+    /// How many events of a stream were acknowledged before the call began.
+    fn acknowledged_of(&self, stream: &str, call: &Call) -> usize {
+        let done = self.history.calls.iter().filter_map(|own| match &own.kind {
+            Kind::Append(attempt, Outcome::Done { revision, .. })
+                if attempt.stream == stream && own.ended < call.began =>
+            {
+                Some(*revision as usize + attempt.ids.len())
+            }
+            _ => None,
+        });
+        done.max().unwrap_or_default()
     }
 
     fn deliveries(&mut self, after: u64, events: &[(u64, u128)]) {

@@ -1,6 +1,6 @@
 //! Clients that ask at random, and write down what they were answered.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,30 +23,32 @@ const TAIL_COUNT: u64 = 40;
 /// How long a call may take: one to a server that was killed may wait for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The store that clients ask, as long as there is one.
-#[derive(Clone)]
-pub(super) struct Source(watch::Sender<Option<Arc<dyn EventStore>>>);
-
-impl Default for Source {
-    fn default() -> Self {
-        Self(watch::Sender::new(None))
-    }
+/// The nodes of a store that clients ask, as long as there are some.
+#[derive(Clone, Default)]
+pub(super) struct Source {
+    nodes: watch::Sender<Vec<Arc<dyn EventStore>>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Source {
-    pub(super) fn serve(&self, store: Arc<dyn EventStore>) {
-        self.0.send_replace(Some(store));
+    pub(super) fn serve(&self, nodes: Vec<Arc<dyn EventStore>>) {
+        self.nodes.send_replace(nodes);
     }
 
     pub(super) fn withdraw(&self) {
-        self.0.send_replace(None);
+        self.nodes.send_replace(Vec::new());
     }
 
-    /// The store, once there is one.
+    fn is_withdrawn(&self) -> bool {
+        self.nodes.borrow().is_empty()
+    }
+
+    /// The next node in turn, once there is one.
     async fn store(&self) -> Arc<dyn EventStore> {
-        let mut watched = self.0.subscribe();
-        let there = watched.wait_for(Option::is_some).await.unwrap();
-        Arc::clone(there.as_ref().unwrap())
+        let mut watched = self.nodes.subscribe();
+        let nodes = watched.wait_for(|nodes| !nodes.is_empty()).await.unwrap();
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&nodes[turn % nodes.len()])
     }
 }
 
@@ -131,6 +133,7 @@ impl Driver {
         for task in self.tasks {
             tokio::time::timeout(3 * PATIENCE, task).await.expect("a client hangs").unwrap();
         }
+        store.wait_visible(done.last.unwrap()).await.unwrap();
         let read = store.read_all(ReadAll::new(Query::all())).await.unwrap();
         let events = quipu_core::collect(read.batches).await.unwrap();
         let entry = |own: quipu_core::RecordedEvent| Entry {
@@ -318,7 +321,7 @@ impl Client {
                                 .map(|own| (own.position().get(), own.id().as_uuid().as_u128())),
                         );
                     }
-                    if self.shared.is_over() || self.source.0.borrow().is_none() {
+                    if self.shared.is_over() || self.source.is_withdrawn() {
                         break;
                     }
                 }

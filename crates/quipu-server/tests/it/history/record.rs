@@ -99,6 +99,46 @@ impl History {
         begins
     }
 
+    /// The same with each position as its rank in the log that is left, so that there are no gaps. A
+    /// position that no event is at, such as a frontier, has the rank of the last event before it.
+    pub(super) fn ranked(&self) -> Self {
+        let positions: Vec<u64> = self.log.iter().map(|entry| entry.position).collect();
+        let rank = |position: u64| positions.partition_point(|own| *own <= position) as u64;
+        let rank_all = |events: &[(u64, u128)]| -> Vec<(u64, u128)> {
+            events.iter().map(|(position, id)| (rank(*position), *id)).collect()
+        };
+        let kind = |kind: &Kind| match kind {
+            Kind::Append(attempt, outcome) => {
+                let mut attempt = attempt.clone();
+                if let Demand::NoTag(_, after) = &mut attempt.demand {
+                    *after = rank(*after);
+                }
+                let mut outcome = outcome.clone();
+                if let Outcome::Done { first, .. } = &mut outcome {
+                    *first = rank(*first);
+                }
+                Kind::Append(attempt, outcome)
+            }
+            Kind::Frontier(frontier) => Kind::Frontier(rank(*frontier)),
+            Kind::ReadAll { frontier, events } => {
+                Kind::ReadAll { frontier: rank(*frontier), events: rank_all(events) }
+            }
+            Kind::ReadStream { stream, events } => Kind::ReadStream {
+                stream: stream.clone(),
+                events: events
+                    .iter()
+                    .map(|(at, position, id)| (*at, rank(*position), *id))
+                    .collect(),
+            },
+            Kind::Deliveries { after, events } => {
+                Kind::Deliveries { after: rank(*after), events: rank_all(events) }
+            }
+        };
+        let calls = self.calls.iter().map(|call| Call { kind: kind(&call.kind), ..*call });
+        let entry = |entry: &Entry| Entry { position: rank(entry.position), ..entry.clone() };
+        Self { calls: calls.collect(), log: self.log.iter().map(entry).collect() }
+    }
+
     pub(super) fn summary(&self) -> Summary {
         let mut sum = Summary { events: self.log.len(), ..Summary::default() };
         for call in &self.calls {
