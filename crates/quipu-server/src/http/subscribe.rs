@@ -151,17 +151,22 @@ impl Shown {
     }
 }
 
+/// A place for one more subscription of the caller's, or for one more of their members of groups.
+pub(super) fn take_slot(access: &Access) -> Result<Slot, Problem> {
+    access.service().subscription_slot(access.principal()).ok_or_else(|| {
+        let count_max = access.service().limits().subscription_count_max;
+        let detail = format!("{} has {count_max} subscriptions already", access.principal());
+        Problem::new(Kind::TooManySubscriptions, detail).with("count_max", count_max)
+    })
+}
+
 async fn open(
     access: Access,
     subscribe: Subscribe,
     shown: Shown,
     place: fn(EventRef<'_>) -> u64,
 ) -> Result<Response, Problem> {
-    let slot = access.service().subscription_slot(access.principal()).ok_or_else(|| {
-        let count_max = access.service().limits().subscription_count_max;
-        let detail = format!("{} has {count_max} subscriptions already", access.principal());
-        Problem::new(Kind::TooManySubscriptions, detail).with("count_max", count_max)
-    })?;
+    let slot = take_slot(&access)?;
     let mut subscription = access.store().subscribe(subscribe).await?;
     // The first delivery comes at once, be it that the end is reached. Waiting for it makes a
     // problem of what would otherwise end the answer right after its head, and let a browser come

@@ -23,6 +23,17 @@ enum Step<T> {
     Other,
 }
 
+/// What a message says of a task's course. Each task has messages of its own, with the same parts.
+macro_rules! step {
+    ($response:ident, $message:expr) => {
+        match $message.part {
+            Some($response::Part::Progress(progress)) => Step::Progress(progress),
+            Some($response::Part::Done(done)) => Step::Done(done),
+            _ => Step::Other,
+        }
+    };
+}
+
 /// Work on the store, for those who may operate it. Dropping the future of a task ends the task.
 ///
 /// # Errors
@@ -42,17 +53,14 @@ impl Client {
         damage: &mut (dyn FnMut(Damage) + Send),
         watch: Watch<'_>,
     ) -> Result<Verified, TaskError> {
-        use verify_response::Part;
         let messages = self.admin().verify(VerifyRequest {}).await;
         let messages = messages.map_err(from_status::<TaskError>)?.into_inner();
         follow(messages, watch, |message| match message.part {
-            Some(Part::Progress(progress)) => Step::Progress(progress),
-            Some(Part::Done(done)) => Step::Done(done),
-            Some(Part::Damage(found)) => {
+            Some(verify_response::Part::Damage(found)) => {
                 damage(found);
                 Step::Other
             }
-            None => Step::Other,
+            _ => step!(verify_response, message),
         })
         .await
     }
@@ -63,15 +71,9 @@ impl Client {
         name: impl Into<String> + Send,
         watch: Watch<'_>,
     ) -> Result<BackedUp, TaskError> {
-        use backup_response::Part;
         let messages = self.admin().backup(BackupRequest { name: name.into() }).await;
         let messages = messages.map_err(from_status::<TaskError>)?.into_inner();
-        follow(messages, watch, |message| match message.part {
-            Some(Part::Progress(progress)) => Step::Progress(progress),
-            Some(Part::Done(done)) => Step::Done(done),
-            None => Step::Other,
-        })
-        .await
+        follow(messages, watch, |message| step!(backup_response, message)).await
     }
 
     /// Frees the space of events that no read of their stream shows any more, in the segments where
@@ -81,16 +83,10 @@ impl Client {
         threshold_percent: Option<u8>,
         watch: Watch<'_>,
     ) -> Result<Scavenged, TaskError> {
-        use scavenge_response::Part;
         let request = ScavengeRequest { threshold_percent: threshold_percent.map(u32::from) };
         let messages = self.admin().scavenge(request).await;
         let messages = messages.map_err(from_status::<TaskError>)?.into_inner();
-        follow(messages, watch, |message| match message.part {
-            Some(Part::Progress(progress)) => Step::Progress(progress),
-            Some(Part::Done(done)) => Step::Done(done),
-            None => Step::Other,
-        })
-        .await
+        follow(messages, watch, |message| step!(scavenge_response, message)).await
     }
 
     fn admin(&self) -> AdminClient<Transport> {

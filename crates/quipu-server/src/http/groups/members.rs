@@ -25,6 +25,7 @@ use super::{CountOut, GroupPath, body, readable};
 use crate::http::openapi::DispatchedEvents;
 use crate::http::problem::{Kind, Problem};
 use crate::http::request::Params;
+use crate::http::subscribe::take_slot;
 use crate::http::to_json::{self, JSON};
 use crate::security::Access;
 use crate::server::Peer;
@@ -252,11 +253,7 @@ pub(in crate::http) async fn join(
     }
     readable(&access, &group).await?;
     let service = access.service();
-    let slot = service.subscription_slot(access.principal()).ok_or_else(|| {
-        let count_max = service.limits().subscription_count_max;
-        let detail = format!("{} has {count_max} subscriptions already", access.principal());
-        Problem::new(Kind::TooManySubscriptions, detail).with("count_max", count_max)
-    })?;
+    let slot = take_slot(&access)?;
     let joining = Joining {
         name,
         principal: access.principal().to_owned(),
