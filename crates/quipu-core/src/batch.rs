@@ -66,9 +66,12 @@ impl EventSpan {
         let (event_type, content_type) = rest.split_at(usize::from(self.type_size));
         // Most names are printable, and then it takes one pass to see that all three are.
         let are_printable = is_printable(texts);
-        let is_one = |name: &[u8], size_max| match are_printable {
-            true => (1..=size_max).contains(&name.len()),
-            false => is_name(name, size_max),
+        let is_one = |name: &[u8], size_max| {
+            if are_printable {
+                (1..=size_max).contains(&name.len())
+            } else {
+                is_name(name, size_max)
+            }
         };
         if !(is_one(stream, stream_name_size_max(stream))
             && is_one(event_type, limits::EVENT_TYPE_SIZE_MAX)
