@@ -176,23 +176,28 @@ impl Space {
     pub(crate) fn run(&self) {
         let mut state = self.lock();
         while !state.stop {
-            let enough = state.ahead_size;
-            if state.failure.is_some() || self.next_step(&state, enough).is_none() {
+            if !self.has_step_at_rest(&state) {
                 state.is_filler_asleep = true;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.is_filler_asleep = false;
-            } else if self.next_step(&state, enough / 2).is_some() {
+            } else if self.next_step(&state, state.ahead_size / 2).is_some() {
                 state = self.step(state);
             } else {
                 let at = state.at;
                 let waited = self.changed.wait_timeout(state, REST);
                 let (waited, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 state = waited;
-                if timeout.timed_out() && state.at == at && !state.stop {
+                while timeout.timed_out() && state.at == at && self.has_step_at_rest(&state) {
                     state = self.step(state);
                 }
             }
         }
+    }
+
+    /// Whether less lies ahead than at rest, and nothing keeps it from being filled.
+    fn has_step_at_rest(&self, state: &State) -> bool {
+        let is_held = state.stop || state.failure.is_some();
+        !is_held && self.next_step(state, state.ahead_size).is_some()
     }
 
     /// Whether the filler is to be told that the writer took space. Once it is awake it looks by
