@@ -304,7 +304,8 @@ pub(crate) struct Gathered {
 
 impl Batches for Picked {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EventBatch>, ReadError>> {
-        Box::pin(std::future::ready(next_picked(self).map_err(storage)))
+        // Not before it is polled: what a future that is dropped has read would be lost.
+        Box::pin(async move { next_picked(self).map_err(storage) })
     }
 }
 
@@ -425,7 +426,8 @@ impl Scan {
 
 impl Batches for Scan {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EventBatch>, ReadError>> {
-        Box::pin(std::future::ready(self.step().map_err(storage)))
+        // Not before it is polled, as above.
+        Box::pin(async move { self.step().map_err(storage) })
     }
 }
 

@@ -62,3 +62,25 @@ fn a_stream_that_moved_on_is_a_conflict() {
 
     assert!(matches!(late, Err(AppendError::Conflict { .. })), "{late:?}");
 }
+
+/// Who waits for several things at once drops the futures of those that were not first.
+#[test]
+fn a_future_of_the_next_batch_that_is_dropped_loses_no_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = OpenOptions::new().create(true).open(directory.path()).unwrap();
+    let append = Append::to_stream(stream("order-1"), ExpectedRevision::Any, (0..3).map(placed));
+    block_on(engine.append(append)).unwrap();
+
+    let reads = block_on(async {
+        let log = engine.read_all(ReadAll::new(Query::all())).await.unwrap().batches;
+        let query = ReadAll::new("tag:order:1".parse().unwrap());
+        let found = engine.read_all(query).await.unwrap().batches;
+        let of_stream = engine.read_stream(ReadStream::new(stream("order-1"))).await.unwrap();
+        [(log, 3), (found, 1), (of_stream.batches, 3)]
+    });
+    for (mut batches, count) in reads {
+        drop(batches.next());
+
+        assert_eq!(block_on(collect(batches)).unwrap().len(), count);
+    }
+}

@@ -146,11 +146,12 @@ impl Authority {
         self.inner.path.as_deref()
     }
 
-    /// Goes by other credentials from here on. Requests and subscriptions under way that they do
-    /// not allow end at once.
+    /// Goes by other credentials from here on, until the credentials file changes. Requests and
+    /// subscriptions under way that they do not allow end at once.
     pub fn replace(&self, credentials: Credentials) {
         self.inner.state.send_modify(|state| {
-            *state = Arc::new(State::of(credentials, Some(&**state)));
+            let stamp = state.stamp;
+            *state = Arc::new(State::of(credentials, Some(&**state)).read_from(stamp));
         });
     }
 

@@ -28,7 +28,7 @@ pub(super) fn addresses(servers: &str) -> Result<Vec<ServerAddr>, NatsError> {
         let address = text.trim().parse::<ServerAddr>().ok()?;
         // Configuration is shown to others, and what is wrong with it as well.
         let is_usable = !address.has_user_pass() && matches!(address.scheme(), "nats" | "tls");
-        is_usable.then_some(address)
+        (is_usable && !address.host().is_empty()).then_some(address)
     };
     let all: Option<Vec<ServerAddr>> = servers.split(',').map(parse).collect();
     all.ok_or(NatsError::Servers)
@@ -152,7 +152,7 @@ mod tests {
         for servers in ["localhost", "localhost:4222", "nats://a:1, tls://b:2"] {
             assert!(addresses(servers).is_ok(), "{servers}");
         }
-        for servers in ["", "a,,b", "http://a", "nats://me:secret@a", "a:port"] {
+        for servers in ["", "a,,b", ":4222", "http://a", "nats://me:secret@a", "a:port"] {
             assert!(addresses(servers).is_err(), "{servers}");
         }
     }

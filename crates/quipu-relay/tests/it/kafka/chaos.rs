@@ -154,7 +154,7 @@ async fn a_real_log_arrives_once_and_in_order_while_relays_and_brokers_are_kille
     let directory = tempfile::tempdir().unwrap();
     let store = OpenOptions::new().create(true).open(directory.path()).unwrap();
     import(&loans, &store).await;
-    store.close().unwrap();
+    drop(store);
 
     let kills = rage(&mut cluster, directory.path(), |_| {}).await;
 
