@@ -24,8 +24,10 @@ use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
 use crate::segment::Segment;
 
-/// Bytes filled and synced at once.
-const STEP_SIZE_MAX: u64 = 1 << 20;
+/// Bytes filled and synced at once: what a sync of the log may have to wait for.
+const STEP_SIZE_MAX: u64 = 256 << 10;
+/// The same while the writer waits for space, and nothing else is to be synced.
+const WANTED_SIZE_MAX: u64 = 1 << 20;
 /// How far ahead of the writer zeros reach at rest: at first, and once much was written.
 const AHEAD_SIZE_MIN: u64 = 256 << 10;
 const AHEAD_SIZE_MAX: u64 = 32 << 20;
@@ -228,11 +230,12 @@ impl Space {
         let size = |segment: u64| filled(segment).map_or(0, |filled| filled.size);
         let step = |segment: u64, to: u64| Step { segment, file: filled(segment).cloned(), to };
         let step_size = (state.ahead_size / 4).min(STEP_SIZE_MAX);
+        let wanted_size = (state.ahead_size / 4).min(WANTED_SIZE_MAX);
         if let Some(wish) = state.wish
             && size(wish.segment) < wish.end
         {
             let capacity = self.segment_size.max(wish.end);
-            let to = (wish.end + step_size).min(capacity);
+            let to = (wish.end + wanted_size).min(capacity);
             return Some(step(wish.segment, to));
         }
         if self.inline || state.wish.is_some() || !state.has_room_to_spare() {
