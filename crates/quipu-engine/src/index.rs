@@ -28,6 +28,7 @@ mod key;
 mod list;
 mod merge;
 mod node;
+mod order;
 mod reader;
 mod run;
 mod seal;
@@ -172,6 +173,22 @@ impl Index {
         self.snapshot().tails.windows(2).filter(|pair| pair[0].run() != pair[1].run()).count()
     }
 
+    /// Lets others have the processor, if they wait for it. Whoever works behind the writer's back
+    /// calls this a few thousand times a second: however low its priority is, a thread that computes
+    /// keeps its processor for a slice of some milliseconds, and an append whose thread was woken
+    /// there waits for that long. Not while the index is behind: on a busy machine every call
+    /// gives a whole slice away, and in the end the writer would wait for the index.
+    fn make_way(&self) {
+        if !self.is_behind() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether more waits to be joined or sealed than does while the index keeps up.
+    fn is_behind(&self) -> bool {
+        self.frozen_count() > 1
+    }
+
     /// Whether there is something to [`join`](Self::join).
     pub(crate) fn has_joints(&self) -> bool {
         joint(&self.snapshot()).is_some()
@@ -187,10 +204,9 @@ impl Index {
             tail.first() == tail.run() && tail.read().event_count() <= self.tail_event_count();
         let tail = if is_first { self.with_room_for_run(&tail) } else { tail };
         for step in 0..joined.step_count() {
-            // The lock is taken anew for each step, so that readers wait for one at most; so does
-            // whoever was woken on this processor, which would else wait for the next tick.
+            // The lock is taken anew for each step, so that readers wait for one at most.
             tail.write().join(&joined, step);
-            std::thread::yield_now();
+            self.make_way();
         }
         let first = joined.first();
         self.change(|sources| {
@@ -254,7 +270,8 @@ impl Index {
         }
         let stream_names = self.hasher().stream_names();
         let header = Header { origin: self.origin, name };
-        seal::write_tail(io, dir, header, &tail, stream_names, name_at)?;
+        let make_way = || self.make_way();
+        seal::write_tail(io, dir, header, &tail, stream_names, name_at, &make_way)?;
         Ok(Some(Arc::new(Run::open(io, dir, header)?)))
     }
 
@@ -282,7 +299,7 @@ impl Index {
             return Ok(None);
         };
         let header = Header { origin: self.origin, name };
-        if !merge::write_merged(io, dir, header, runs, keep_going)? {
+        if !merge::write_merged(io, dir, header, runs, keep_going, &|| self.make_way())? {
             return Ok(None);
         }
         Ok(Some(Arc::new(Run::open(io, dir, header)?)))

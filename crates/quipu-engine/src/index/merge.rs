@@ -19,6 +19,8 @@ use crate::io::Io;
 
 /// How many runs are merged at once.
 const FAN_IN: usize = 8;
+/// An id takes less time than to ask whether to go on: one in so many asks.
+const ASK_EVERY: u32 = 64;
 
 /// Which runs to merge next, if there is anything to merge: eight neighbours of one level, of the
 /// lowest level that has so many.
@@ -46,15 +48,16 @@ pub(super) fn name_of(runs: &[Arc<Run>]) -> Option<RunName> {
 }
 
 /// Writes neighbouring runs as one run. It stops, and answers `false`, when `keep_going` says so,
-/// which is asked for every key.
+/// which is asked all the time.
 pub(super) fn write_merged(
     io: &dyn Io,
     dir: &Path,
     header: Header,
     runs: &[Arc<Run>],
     keep_going: &mut dyn FnMut() -> bool,
+    make_way: &dyn Fn(),
 ) -> Result<bool> {
-    let mut writer = RunWriter::create(io, dir, header)?;
+    let mut writer = RunWriter::create(io, dir, header, make_way)?;
     match write_sections(&mut writer, header.name.first, runs, keep_going) {
         Ok(true) => writer.finish().map(|()| true),
         stopped => {
@@ -70,12 +73,9 @@ fn write_sections(
     runs: &[Arc<Run>],
     keep_going: &mut dyn FnMut() -> bool,
 ) -> Result<bool> {
-    if !merge_keys(writer, first, runs, keep_going)? {
-        return Ok(false);
-    }
-    merge_ids(writer, first, runs)?;
-    merge_names(writer, runs)?;
-    Ok(true)
+    Ok(merge_keys(writer, first, runs, keep_going)?
+        && merge_ids(writer, first, runs, keep_going)?
+        && merge_names(writer, runs, keep_going)?)
 }
 
 /// A run on its way through its keys.
@@ -137,7 +137,12 @@ fn merge_keys(
     Ok(true)
 }
 
-fn merge_ids(writer: &mut RunWriter<'_>, first: u64, runs: &[Arc<Run>]) -> Result<()> {
+fn merge_ids(
+    writer: &mut RunWriter<'_>,
+    first: u64,
+    runs: &[Arc<Run>],
+    keep_going: &mut dyn FnMut() -> bool,
+) -> Result<bool> {
     struct Head<'a> {
         run: &'a Run,
         shift: u32,
@@ -169,21 +174,32 @@ fn merge_ids(writer: &mut RunWriter<'_>, first: u64, runs: &[Arc<Run>]) -> Resul
         heads.iter_mut().filter(|head| head.entry.is_some()).min_by_key(|head| head.entry)
         && let Some((id, local)) = head.entry
     {
+        if local.is_multiple_of(ASK_EVERY) && !keep_going() {
+            return Ok(false);
+        }
         writer.id(id, local)?;
         head.advance()?;
     }
-    writer.end_ids()
+    writer.end_ids()?;
+    Ok(true)
 }
 
-fn merge_names(writer: &mut RunWriter<'_>, runs: &[Arc<Run>]) -> Result<()> {
+fn merge_names(
+    writer: &mut RunWriter<'_>,
+    runs: &[Arc<Run>],
+    keep_going: &mut dyn FnMut() -> bool,
+) -> Result<bool> {
     let mut sources = Vec::new();
     for run in runs {
         sources.push(RunNames::from(run, "")?);
     }
     while let Some(name) = next_name(&mut sources)? {
+        if !keep_going() {
+            return Ok(false);
+        }
         writer.name(name)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The least of the next names, taken from all that have it.

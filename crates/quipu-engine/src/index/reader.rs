@@ -46,6 +46,7 @@ impl Reader {
     /// Whether any position may have a key, whatever position the reader goes up to. Much cheaper
     /// than a cursor where none has.
     pub(crate) fn has(&self, key: Key) -> Result<bool> {
+        self.fetch(&key.into(), 0);
         for index in (0..self.sources.count()).rev() {
             if self.sources.get(index).map_or(Ok(false), |source| source.has(key))? {
                 return Ok(true);
@@ -123,7 +124,19 @@ impl Reader {
     /// Candidates for the events that match a query.
     pub(crate) fn candidates(&self, query: &Query, from: u64, direction: Direction) -> Cursor {
         let items = query.items.iter().map(|item| self.hasher.item(item)).collect();
-        self.cursor(Wanted::any(items), from, direction)
+        let wanted = Wanted::any(items);
+        if direction == Direction::Forward {
+            self.fetch(&wanted, self.sources.find(from));
+        }
+        self.cursor(wanted, from, direction)
+    }
+
+    /// Has the memory fetched that says whether the runs, from one source on, have what is wanted.
+    /// All of it is asked for before any is waited for, so that many runs cost little more than few.
+    fn fetch(&self, wanted: &Wanted, from: usize) {
+        let runs = self.sources.runs.get(from..).unwrap_or_default();
+        let touched = |key| runs.iter().fold(0, |sum, run| sum ^ run.touch(key));
+        std::hint::black_box(wanted.keys().map(touched).fold(0, |sum, byte| sum ^ byte));
     }
 
     /// Candidates for the events with this id in its stream, newest first.

@@ -222,17 +222,26 @@ impl Run {
         Skip::decode(bytes).map_err(|reason| self.corrupt(offset, reason))
     }
 
+    /// Looks at a byte of the line that decides whether the run has a key, so that it is fetched.
+    pub(super) fn touch(&self, key: Key) -> u8 {
+        let block = self.filter_block(Section::KeyFilter, self.footer.key_count, key.get());
+        let byte = block.and_then(|offset| self.bytes.get(offset as usize));
+        byte.copied().unwrap_or_default()
+    }
+
     /// Whether a filter has the hash. One line of the processor's cache decides.
     fn may_contain(&self, section: Section, hash_count: u64, hash: u64) -> Result<bool> {
-        let block_count = filter::block_count(hash_count);
-        if block_count == 0 {
-            return Ok(false);
-        }
-        let offset = self.footer.section(section).start
-            + filter::block_of(hash, block_count) * filter::BLOCK_SIZE as u64;
+        let Some(offset) = self.filter_block(section, hash_count, hash) else { return Ok(false) };
         let block = self.at(offset, filter::BLOCK_SIZE as u64)?;
         let block = block.try_into().expect("at() answers as many bytes as were asked for");
         Ok(filter::may_contain(block, hash))
+    }
+
+    /// Where the block of a hash is; `None` in a filter of no hashes.
+    fn filter_block(&self, section: Section, hash_count: u64, hash: u64) -> Option<u64> {
+        let block_count = filter::block_count(hash_count);
+        let offset = filter::block_of(hash, block_count) * filter::BLOCK_SIZE as u64;
+        (block_count > 0).then(|| self.footer.section(section).start + offset)
     }
 
     fn u64_at(&self, offset: u64) -> Result<u64> {

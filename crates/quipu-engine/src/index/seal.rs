@@ -27,6 +27,7 @@ pub(super) fn write_tail<E: From<IndexError>>(
     tail: &Tail,
     stream_names: Key,
     mut name_at: impl FnMut(u64) -> Result<Option<StreamName>, E>,
+    make_way: &dyn Fn(),
 ) -> Result<(), E> {
     let mut names = Vec::new();
     for local in tail.postings(stream_names) {
@@ -37,11 +38,11 @@ pub(super) fn write_tail<E: From<IndexError>>(
     names.sort_unstable();
     names.dedup();
 
-    let mut writer = RunWriter::create(io, dir, header)?;
+    let mut writer = RunWriter::create(io, dir, header, make_way)?;
     // Tests prove that they would notice an index without the last event.
     let missing = u32::from(io.has_bug(SeededBug::IndexMissesLastEvents));
     let end = tail.event_count() - missing;
-    match write_sections(&mut writer, tail, end, names) {
+    match write_sections(&mut writer, tail, end, names, make_way) {
         Ok(()) => Ok(writer.finish()?),
         Err(error) => {
             writer.abandon();
@@ -55,8 +56,9 @@ fn write_sections(
     tail: &Tail,
     end: u32,
     names: Vec<StreamName>,
+    make_way: &dyn Fn(),
 ) -> Result<(), IndexError> {
-    for (key, locals) in tail.sorted_keys() {
+    for (key, locals) in tail.sorted_keys(make_way) {
         let locals = &locals[..locals.partition_point(|local| *local < end)];
         let Some(last) = locals.last() else {
             continue;
@@ -68,7 +70,7 @@ fn write_sections(
         writer.end_key(list)?;
     }
     writer.end_keys()?;
-    for (id, local) in tail.sorted_ids() {
+    for (id, local) in tail.sorted_ids(make_way) {
         writer.id(id, local)?;
     }
     writer.end_ids()?;

@@ -35,6 +35,15 @@ impl Wanted {
             _ => Self::Any(any),
         }
     }
+
+    /// The keys that it is said in.
+    pub(crate) fn keys(&self) -> Box<dyn Iterator<Item = Key> + '_> {
+        match self {
+            Self::Everything => Box::new(std::iter::empty()),
+            Self::Key(key) => Box::new(std::iter::once(*key)),
+            Self::All(parts) | Self::Any(parts) => Box::new(parts.iter().flat_map(Self::keys)),
+        }
+    }
 }
 
 impl From<Key> for Wanted {

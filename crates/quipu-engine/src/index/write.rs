@@ -15,6 +15,7 @@ use quipu_core::StreamName;
 use self::pages::PageWriter;
 use super::error::{IndexError, Result};
 use super::key::{IdKey, Key};
+use super::order::STEP_COUNT;
 use crate::format::run::names::put_name;
 use crate::format::run::postings::Encoder;
 use crate::format::run::{
@@ -43,6 +44,8 @@ pub(super) struct RunWriter<'a> {
     last_name: Option<StreamName>,
     /// Where each block of names begins in its section.
     name_index: Vec<u8>,
+    /// Lets others have the processor.
+    make_way: &'a dyn Fn(),
 }
 
 /// The keys of the block that is being written.
@@ -55,7 +58,12 @@ struct Block {
 
 impl<'a> RunWriter<'a> {
     /// Begins to write a run in a directory.
-    pub(super) fn create(io: &'a dyn Io, dir: &'a Path, header: Header) -> Result<Self> {
+    pub(super) fn create(
+        io: &'a dyn Io,
+        dir: &'a Path,
+        header: Header,
+        make_way: &'a dyn Fn(),
+    ) -> Result<Self> {
         let name = header.name;
         let temporary = dir.join(format!("{name}{TEMPORARY_SUFFIX}"));
         let file = io.create(&temporary).or_else(|error| {
@@ -84,6 +92,7 @@ impl<'a> RunWriter<'a> {
             id_count: 0,
             last_name: None,
             name_index: Vec::new(),
+            make_way,
         };
         writer.pages.put(&header)?;
         writer.begin_section()?;
@@ -115,6 +124,7 @@ impl<'a> RunWriter<'a> {
         let end = u32::try_from(end).expect("32 lists of at most EVENT_COUNT_MAX fit 32 bits");
         self.block.ends.push(end);
         self.footer.key_count += 1;
+        self.step(self.footer.key_count);
         if self.footer.key_count.is_multiple_of(BLOCK_KEY_COUNT) {
             self.end_block()?;
         }
@@ -144,6 +154,7 @@ impl<'a> RunWriter<'a> {
                 filter.insert(hash, &mut self.pages)?;
             }
             rest -= count;
+            (self.make_way)();
         }
         self.bytes.clear();
         filter.finish(&mut self.pages)?;
@@ -155,6 +166,7 @@ impl<'a> RunWriter<'a> {
         assert!(self.last_id < Some((id, local)), "ids rise");
         self.last_id = Some((id, local));
         self.id_count += 1;
+        self.step(self.id_count);
         self.pages.put(&id.get().to_le_bytes())?;
         self.pages.put(&local.to_le_bytes())
     }
@@ -175,6 +187,7 @@ impl<'a> RunWriter<'a> {
                 filter.insert(hash, &mut self.pages)?;
             }
             begin = end;
+            (self.make_way)();
         }
         self.bytes.clear();
         filter.finish(&mut self.pages)?;
@@ -240,6 +253,12 @@ impl<'a> RunWriter<'a> {
         self.flush()?;
         self.block.begin = self.pages.offset();
         Ok(())
+    }
+
+    fn step(&self, written_count: u64) {
+        if written_count.is_multiple_of(STEP_COUNT as u64) {
+            (self.make_way)();
+        }
     }
 
     fn flush(&mut self) -> Result<()> {

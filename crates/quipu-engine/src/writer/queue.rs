@@ -178,6 +178,8 @@ impl Queue {
             return;
         }
         while !self.has_arrived.load(Ordering::Relaxed) && begun.elapsed() < WATCHED {
+            // Who was just answered may be waiting for this very core: without this it would wait
+            // for the end of the watch.
             std::thread::yield_now();
         }
     }

@@ -177,7 +177,7 @@ fn bytes_of_chance_with_right_checksums_do_no_harm() {
         let verified = run.verify();
         let run = Arc::new(run);
         let merged = RunHeader { name: RunName { level: 1, ..header.name }, ..header };
-        let merged = write_merged(&disk, &dir(), merged, &[Arc::clone(&run)], &mut || true);
+        let merged = write_merged(&disk, &dir(), merged, &[Arc::clone(&run)], &mut || true, &|| ());
         let answered = ask_everything(run);
 
         refused += u64::from(verified.is_err());

@@ -165,7 +165,7 @@ fn a_merged_run_is_byte_for_byte_the_one_written_from_its_events() {
     let fresh = Path::new("/fresh");
     disk.create_dir(fresh).unwrap();
     let header = RunHeader { origin: origin(), name };
-    write_tail(&disk, fresh, header, &whole, stream_names, name_at).unwrap();
+    write_tail(&disk, fresh, header, &whole, stream_names, name_at, &|| ()).unwrap();
     let fresh = disk.contents(&fresh.join(name.to_string())).unwrap();
     assert!(disk.contents(merged.path()).unwrap() == fresh, "the bytes differ");
 }
