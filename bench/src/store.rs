@@ -29,8 +29,8 @@ pub(crate) trait Store: Send + Sync {
     /// Appends one event if the guard lets it, whatever its stream is like; answers its position.
     fn append_guarded(&self, event: &Event, guard: &Guard) -> Result<u64>;
 
-    /// Asks whether the guard would let an append pass, without appending.
-    fn check(&self, guard: &Guard) -> Result<()>;
+    /// Asks whether these guards would let an append pass, all at once and without appending.
+    fn check_all(&self, guards: &[Guard]) -> Result<()>;
 
     /// How appends of many callers at once are made, where the store leaves that to its user.
     fn grouped(&self) -> Option<&dyn Grouped> {

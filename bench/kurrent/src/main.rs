@@ -5,6 +5,7 @@
 //! the medians. `--events N` says how many events the log has, `--seconds N` how long the timed rows
 //! take, `--rounds N` how often; `--quick` is a look.
 
+mod costs;
 mod kurrent;
 mod native;
 
@@ -20,6 +21,8 @@ use quipu_server::server::Server;
 use quipu_server::service::Service;
 use tokio::runtime::Builder;
 use uuid::Uuid;
+
+use costs::{CLIENTS, Costs};
 
 /// The category of nearly all events.
 const CATEGORY: &str = "bench";
@@ -64,19 +67,41 @@ struct Row {
     what: &'static str,
     kurrent: Vec<f64>,
     native: Vec<f64>,
+    /// What reading an event costs either client and the server that it asks.
+    costs: [Vec<Costs>; 2],
     /// The least ratio of the client to what it is compared with.
     bar: &'static str,
 }
 
 impl Row {
     fn new(what: &'static str, bar: &'static str) -> Self {
-        Self { what, kurrent: Vec::new(), native: Vec::new(), bar }
+        Self { what, kurrent: Vec::new(), native: Vec::new(), costs: Default::default(), bar }
     }
 
-    fn print(self) {
-        let (kurrent, native) = (median(self.kurrent), median(self.native));
+    fn print(&self) {
+        let (kurrent, native) = (median(self.kurrent.clone()), median(self.native.clone()));
         let ratio = kurrent / native;
         println!("| {} | {kurrent:.0} | {native:.0} | {ratio:.2} | {} |", self.what, self.bar);
+    }
+
+    /// Takes what came of a job of so many events, and what it cost.
+    fn push(&mut self, who: usize, (rate, costs): (f64, Costs)) {
+        [&mut self.kurrent, &mut self.native][who].push(rate);
+        self.costs[who].push(costs);
+    }
+
+    fn print_costs(&self) {
+        let [kurrent, native] = &self.costs;
+        let of =
+            |costs: &[Costs], part: fn(&Costs) -> f64| median(costs.iter().map(part).collect());
+        println!(
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            self.what,
+            of(kurrent, |it| it.client),
+            of(kurrent, |it| it.server),
+            of(native, |it| it.client),
+            of(native, |it| it.server),
+        );
     }
 }
 
@@ -122,7 +147,7 @@ fn main() {
     let plan = Plan::from_arguments();
     let directory = tempfile::tempdir_in(".").unwrap();
     let engine = OpenOptions::new().create(true).open(directory.path().join("data")).unwrap();
-    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = Builder::new_multi_thread().thread_name(CLIENTS).enable_all().build().unwrap();
     runtime.block_on(load(&engine, plan.events));
 
     let serving = Builder::new_multi_thread().enable_all().build().unwrap();
@@ -130,7 +155,11 @@ fn main() {
     let any = "127.0.0.1:0".parse().unwrap();
     let server = serving.block_on(Server::start(service, any, None)).unwrap();
     let address = server.address();
-    runtime.block_on(measure(plan, &format!("{address}")));
+    // On a thread of the runtime, so that what the clients cost is counted.
+    let address = format!("{address}");
+    runtime.block_on(async {
+        tokio::spawn(async move { measure(plan, &address).await }).await.unwrap()
+    });
     drop(server);
     serving.shutdown_timeout(Duration::from_secs(5));
 }
@@ -181,13 +210,13 @@ async fn measure(plan: Plan, address: &str) {
         batch.kurrent.push(kurrent::append_batches(&kurrent, plan.time).await);
         batch.native.push(native::append(&native, 1, 100, plan.time).await);
 
-        let log = kurrent::read_all(&kurrent, plan.events).await;
-        read.kurrent.push(log);
-        read.native.push(native::read_all(&native, plan.events).await);
-        stream.kurrent.push(kurrent::read_streams(&kurrent, plan.events, plan.time).await);
-        stream.native.push(native::read_streams(&native, plan.events, plan.time).await);
-        category.native.push(log);
-        category.kurrent.push(kurrent::read_category(&kurrent, plan.events).await);
+        let log = costs::of(kurrent::read_all(&kurrent, plan.events)).await;
+        category.push(1, log);
+        read.push(0, log);
+        read.push(1, costs::of(native::read_all(&native, plan.events)).await);
+        stream.push(0, costs::of(kurrent::read_streams(&kurrent, plan.events, plan.time)).await);
+        stream.push(1, costs::of(native::read_streams(&native, plan.events, plan.time)).await);
+        category.push(0, costs::of(kurrent::read_category(&kurrent, plan.events)).await);
 
         filtered.native.push(kurrent::subscribe(&kurrent, None, plan.events).await);
         filtered.kurrent.push(kurrent::subscribe(&kurrent, Some(RARE), plan.events).await);
@@ -196,7 +225,18 @@ async fn measure(plan: Plan, address: &str) {
         groups.kurrent.push(kurrent::consume(address, &name, plan).await);
         groups.native.push(native::consume(address, &name, plan).await);
     }
-    for row in [one, many, batch, read, stream, category, filtered, groups] {
+    let rows = [one, many, batch, read, stream, category, filtered, groups];
+    for row in &rows {
         row.print();
+    }
+    println!();
+    println!("Processor time an event, in µs:");
+    println!();
+    println!(
+        "| row | KurrentDB's client | the server for it | compared with | the server for it |"
+    );
+    println!("|---|---|---|---|---|");
+    for row in rows.iter().filter(|row| !row.costs[0].is_empty()) {
+        row.print_costs();
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use quipu_core::{
     Append, Batches, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
     Position, Query, QueryItem, ReadAll, ReadError, ReadStream, Revision, StreamName, Tags,
@@ -63,9 +63,22 @@ impl Store for Quipu {
         self.append_all(Append::new().event(stream, new_event(event)?).fail_if(query, after))
     }
 
-    fn check(&self, guard: &Guard) -> Result<()> {
-        let (query, after) = condition(guard)?;
-        self.append_all(Append::new().fail_if(query, after)).map(|_| ())
+    fn check_all(&self, guards: &[Guard]) -> Result<()> {
+        block_on(async {
+            let mut asked = Vec::with_capacity(guards.len());
+            for guard in guards {
+                let (query, after) = condition(guard)?;
+                let mut asking = self.0.append(Append::new().fail_if(query, after));
+                match poll_once(&mut asking).await {
+                    Some(answer) => drop(answer?),
+                    None => asked.push(asking),
+                }
+            }
+            for asking in asked {
+                asking.await?;
+            }
+            Ok(())
+        })
     }
 
     fn last(&self) -> Result<u64> {

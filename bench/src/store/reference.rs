@@ -120,7 +120,7 @@ impl Store for Reference {
         Err(Error::from("the reference has no conditions"))
     }
 
-    fn check(&self, _: &Guard) -> Result<()> {
+    fn check_all(&self, _: &[Guard]) -> Result<()> {
         Err(Error::from("the reference has no conditions"))
     }
 

@@ -69,8 +69,9 @@ impl Store for Sqlite {
         })
     }
 
-    fn check(&self, guard: &Guard) -> Result<()> {
-        check(&self.connection(), guard)
+    fn check_all(&self, guards: &[Guard]) -> Result<()> {
+        let connection = self.connection();
+        guards.iter().try_for_each(|guard| check(&connection, guard))
     }
 
     fn grouped(&self) -> Option<&dyn Grouped> {

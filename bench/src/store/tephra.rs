@@ -82,7 +82,7 @@ impl Store for Tephra {
         self.append_all(std::slice::from_ref(event), Some(&condition))
     }
 
-    fn check(&self, _: &Guard) -> Result<()> {
+    fn check_all(&self, _: &[Guard]) -> Result<()> {
         Err(Error::from("tephra checks conditions only with events to append"))
     }
 

@@ -23,6 +23,10 @@ const TOPIC_PARTITIONS: u16 = 6;
 /// As many messages as a transaction of the baseline has; about what the relay's have.
 const TRANSACTION_COUNT: usize = 4_000;
 const SAMPLE_COUNT: usize = 200;
+/// How many parts of the log the relay carries side by side.
+const PARTITIONS: [u16; 2] = [1, 4];
+/// All take turns so often; the medians count.
+const ROUND_COUNT: usize = 5;
 
 #[tokio::main]
 async fn main() {
@@ -36,11 +40,18 @@ async fn main() {
 
     // Once unmeasured: the broker and the topics are warm then.
     relay(&store, &servers, "warm", last, 4).await;
-    let memory = from_memory(&servers).await;
+    let (mut memory, mut relayed) = (Vec::new(), PARTITIONS.map(|_| Vec::new()));
+    for round in 0..ROUND_COUNT {
+        memory.push(from_memory(&servers, &format!("memory-{round}")).await);
+        for (partitions, rates) in PARTITIONS.into_iter().zip(&mut relayed) {
+            let topic = format!("relayed-{round}-{partitions}");
+            rates.push(relay(&store, &servers, &topic, last, partitions).await);
+        }
+    }
+    let memory = median(memory);
     println!("{memory:>10.0} events/s  the client from memory, in transactions");
-    for partitions in [1, 4] {
-        let topic = format!("relayed-{partitions}");
-        let relayed = relay(&store, &servers, &topic, last, partitions).await;
+    for (partitions, rates) in PARTITIONS.into_iter().zip(relayed) {
+        let relayed = median(rates);
         let share = relayed / memory;
         println!(
             "{relayed:>10.0} events/s  the relay exactly once, {partitions} partitions: \
@@ -51,6 +62,11 @@ async fn main() {
     latencies.sort();
     let at = |share: usize| latencies.get(latencies.len() * share / 100).copied().unwrap();
     println!("from append to consumer: p50 {:?}, p95 {:?}, p99 {:?}", at(50), at(95), at(99));
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn data(number: usize) -> String {
@@ -102,11 +118,11 @@ async fn relay(
 }
 
 /// How many messages a second the client produces that were made before.
-async fn from_memory(servers: &str) -> f64 {
+async fn from_memory(servers: &str, topic: &str) -> f64 {
     let kafka = Kafka::builder(servers).connect().await.unwrap();
-    let topic = krafka::admin::NewTopic::new("memory", i32::from(TOPIC_PARTITIONS), 1).unwrap();
+    let new = krafka::admin::NewTopic::new(topic, i32::from(TOPIC_PARTITIONS), 1).unwrap();
     let options = krafka::admin::CreateTopicsOptions::default();
-    kafka.admin().create_topics([topic], options).await.unwrap();
+    kafka.admin().create_topics([new], options).await.unwrap();
     let producer = kafka
         .producer()
         .compression(Compression::Lz4)
@@ -114,10 +130,11 @@ async fn from_memory(servers: &str) -> f64 {
         .buffer_memory(64 << 20)
         .transaction_timeout(Duration::from_mins(1))
         .delivery_timeout(Duration::from_mins(1))
-        .build_transactional("memory")
+        .build_transactional(topic)
         .await
         .unwrap();
-    let records: Vec<Record> = (0..EVENT_COUNT as usize).map(record).collect();
+    let records: Vec<Record> =
+        (0..EVENT_COUNT as usize).map(|number| record(topic, number)).collect();
     let begin = Instant::now();
     let mut records = records.into_iter().peekable();
     while records.peek().is_some() {
@@ -131,10 +148,10 @@ async fn from_memory(servers: &str) -> f64 {
 }
 
 /// A message like the relay's.
-fn record(number: usize) -> Record {
+fn record(topic: &str, number: usize) -> Record {
     let stream = format!("order-{}", number % STREAM_COUNT);
     let position = number.to_string();
-    let mut record = Record::new("memory", data(number)).key(stream.clone());
+    let mut record = Record::new(topic, data(number)).key(stream.clone());
     for (name, value) in [
         ("ce_specversion", "1.0"),
         ("ce_id", "4000d4e9-32ed-5d13-a2ca-ba9245cc3b97"),
