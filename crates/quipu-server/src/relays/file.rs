@@ -54,6 +54,7 @@ pub(super) enum GiveUp {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "read, and then refused"))]
 pub(super) struct Kafka {
     servers: String,
     topic: Spanned<String>,
@@ -81,6 +82,7 @@ enum KafkaFormat {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "read, and then refused"))]
 pub(super) struct Tls {
     pub(super) ca: Option<PathBuf>,
     cert: Option<PathBuf>,
@@ -89,6 +91,7 @@ pub(super) struct Tls {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "read, and then refused"))]
 struct Sasl {
     mechanism: Mechanism,
     user: String,

@@ -9,7 +9,7 @@ use quipu_groups::GiveUp;
 use quipu_groups::group::{
     GroupConfig, GroupEnd, GroupError, GroupStatus, KeyBy, Strategy, give_up_name, strategy_name,
 };
-use quipu_wire::{Dispatched, Groups};
+use quipu_wire::{Dispatched, Groups, Member};
 
 use super::{Answer, Context};
 use crate::cli::{
@@ -189,31 +189,45 @@ fn consume(context: &mut Context, groups: &Groups, args: &GroupConsumeArgs) -> a
         Interrupt::on_signal().context("could not watch for signals")?.or_closed_output();
     let mut printer = EventPrinter::new();
     let mut left = args.limit.unwrap_or(u64::MAX);
-    while left > 0 {
+    loop {
         let member = block_on(groups.join(&args.name, &args.member, args.capacity));
         let mut member = member.with_context(|| format!("could not join \"{}\"", args.name))?;
-        while left > 0 {
-            let interrupted = async {
-                interrupt.wait().await;
-                None
-            };
-            let next = future::or(interrupted, async { Some(member.next().await) });
-            let dispatched = match block_on(next) {
-                None => return Ok(()),
-                Some(Err(GroupError::Ended(GroupEnd::Renewed))) => {
-                    note("the group begins anew: joining again");
-                    break;
-                }
-                Some(dispatched) => dispatched?,
-            };
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(dispatched.len());
-            let (wanted, _) = dispatched.split_at(count);
-            print(wanted, &mut printer, context)?;
-            left -= count as u64;
-            block_on(member.ack(wanted.iter().map(|it| it.number)))?;
+        let consumed = consume_as(&mut member, &mut left, &interrupt, &mut printer, context);
+        // This process may end next, and with it what was said and not heard yet.
+        block_on(member.leave());
+        if !consumed? {
+            return Ok(());
         }
+        note("the group begins anew: joining again");
     }
-    Ok(())
+}
+
+/// Consumes until none are left or the user interrupts; `true` if the group begins anew before.
+fn consume_as(
+    member: &mut Member,
+    left: &mut u64,
+    interrupt: &Interrupt,
+    printer: &mut EventPrinter,
+    context: &mut Context,
+) -> anyhow::Result<bool> {
+    while *left > 0 {
+        let interrupted = async {
+            interrupt.wait().await;
+            None
+        };
+        let next = future::or(interrupted, async { Some(member.next().await) });
+        let dispatched = match block_on(next) {
+            None => return Ok(false),
+            Some(Err(GroupError::Ended(GroupEnd::Renewed))) => return Ok(true),
+            Some(dispatched) => dispatched?,
+        };
+        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(dispatched.len());
+        let (wanted, _) = dispatched.split_at(count);
+        print(wanted, printer, context)?;
+        *left -= count as u64;
+        block_on(member.ack(wanted.iter().map(|it| it.number)))?;
+    }
+    Ok(false)
 }
 
 fn print(

@@ -21,7 +21,7 @@ use crate::to_proto;
 /// How many words of a member wait before it does.
 const WORD_COUNT_MAX: usize = 1_024;
 /// How long a member that leaves waits until it was heard.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The consumer groups of a server's log.
 ///
@@ -230,31 +230,47 @@ async fn say(
 }
 
 /// A member of a group. Dropping it leaves: what is with it goes to others. Within a runtime of tokio
-/// what it said before is heard first; elsewhere its last words may be lost, and those events come again.
+/// that goes on, what it said before is heard first; elsewhere its last words may be lost, and those
+/// events come again. Before a process ends, [`leave`](Self::leave).
 #[derive(Debug)]
 pub struct Member {
     words: Arc<mpsc::Sender<proto::ConsumeRequest>>,
-    /// There until the member is dropped.
+    /// There until the member leaves.
     messages: Option<Streaming<proto::ConsumeResponse>>,
 }
 
 impl Drop for Member {
-    /// Ending the call at once would take back what is still on its way to the server.
     fn drop(&mut self) {
-        let (Some(mut messages), Ok(runtime)) =
-            (self.messages.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
-        runtime.spawn(async move {
-            // The server ends its side when it has heard everything. What still comes goes to others.
-            let heard = async { while let Ok(Some(_)) = messages.message().await {} };
-            let _in_time = tokio::time::timeout(FAREWELL, heard).await;
-        });
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if let Some(farewell) = self.farewell() {
+            runtime.spawn(farewell);
+        }
     }
 }
 
 impl Member {
+    /// What is left to do when a member says no more: ending the call at once would take back what is
+    /// still on its way to the server.
+    fn farewell(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let mut messages = self.messages.take()?;
+        Some(async move {
+            // The server ends its side when it has heard everything. What still comes goes to others.
+            let heard = async { while let Ok(Some(_)) = messages.message().await {} };
+            let _in_time = tokio::time::timeout(FAREWELL, heard).await;
+        })
+    }
+
+    /// Leaves, and waits until the server heard what was said before, for at most ten seconds. What
+    /// is still with the member goes to others. Answers that were given out end it only once they
+    /// are dropped.
+    pub async fn leave(mut self) {
+        let farewell = self.farewell();
+        drop(self);
+        if let Some(farewell) = farewell {
+            farewell.await;
+        }
+    }
+
     /// Waits for the next events, at least one. Dropping the future before it is done loses nothing.
     ///
     /// # Errors
