@@ -74,6 +74,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::append::Append;
 use crate::store::EventStore;
 use subject::{Skip, Subject};
 
@@ -95,6 +96,12 @@ pub trait Harness: Send + Sync {
         false
     }
 
+    /// Sets the store's clock back, as people do.
+    fn set_clock_back(&self, by: Duration) -> bool {
+        let _ = by;
+        false
+    }
+
     /// Removes for good what retention, deletes and tombstones hide.
     fn scavenge(&self) -> bool {
         false
@@ -108,6 +115,13 @@ pub trait Harness: Send + Sync {
     /// Closes the store in an orderly way and opens it again. Handles have to be taken again.
     fn reopen(&self) -> bool {
         false
+    }
+
+    /// Appends one after the other in a transaction of the caller's own, which is then committed or
+    /// rolled back. Answers whether it was committed; `None` where the store takes part in none.
+    fn transact(&self, appends: Vec<Append>, commits: bool) -> Option<bool> {
+        let _ = (appends, commits);
+        None
     }
 
     /// Whether `recorded_at` never goes back along the log, so that a given time before that of the
@@ -139,6 +153,14 @@ impl<H: Harness + ?Sized> Harness for Box<H> {
 
     fn advance_clock(&self, by: Duration) -> bool {
         (**self).advance_clock(by)
+    }
+
+    fn set_clock_back(&self, by: Duration) -> bool {
+        (**self).set_clock_back(by)
+    }
+
+    fn transact(&self, appends: Vec<Append>, commits: bool) -> Option<bool> {
+        (**self).transact(appends, commits)
     }
 
     fn scavenge(&self) -> bool {

@@ -23,10 +23,21 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+impl Lease {
+    /// Whether another may take a lease that was given for `ttl`. For stores.
+    pub fn is_over(&self, ttl: Duration, now: Timestamp) -> bool {
+        // No lease is given for longer than its life: where much more is left, the clock was set back
+        // since, and a holder that is there would have renewed it by the clock as it is.
+        let was_set_back = now.plus(ttl.saturating_mul(2)) < self.expires_at;
+        now >= self.expires_at || was_set_back
+    }
+}
+
 /// Where leases are kept.
 pub trait Leases: Send + Sync {
     /// Takes the lease if nobody holds it, under an epoch that is higher than all before it. It can
-    /// be taken from the moment that it expires, and as soon as it is released.
+    /// be taken from the moment that it expires, and as soon as it is released. Where the store's clock
+    /// was set back it can be taken when more than twice its life is left.
     ///
     /// # Errors
     ///

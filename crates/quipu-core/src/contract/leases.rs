@@ -21,6 +21,9 @@ cases!(
     a_lease_that_another_took_cannot_be_renewed,
     a_lease_that_another_took_cannot_be_released,
     a_renewed_lease_does_not_expire_when_it_would_have,
+    a_clock_that_is_set_back_a_little_leaves_a_lease_held,
+    a_clock_that_is_set_back_does_not_lengthen_a_lease,
+    a_holder_renews_by_a_clock_that_was_set_back,
     a_lease_is_shown_as_it_is,
     leases_are_apart,
     a_name_has_a_size,
@@ -189,6 +192,39 @@ fn a_renewed_lease_does_not_expire_when_it_would_have(subject: &Subject<'_>) {
 
     let other = acquire(subject, "work", "bob");
     assert!(matches!(other, Err(LeaseError::Held { .. })), "{other:?}");
+}
+
+fn a_clock_that_is_set_back_a_little_leaves_a_lease_held(subject: &Subject<'_>) {
+    take(subject, "work", "ada");
+
+    subject.set_clock_back(TTL / 2);
+
+    let other = acquire(subject, "work", "bob");
+    assert!(matches!(other, Err(LeaseError::Held { .. })), "{other:?}");
+}
+
+/// Its holder may be gone: nobody is to wait until the clock has come back to where it was.
+fn a_clock_that_is_set_back_does_not_lengthen_a_lease(subject: &Subject<'_>) {
+    let lease = take(subject, "work", "ada");
+
+    subject.set_clock_back(TTL * 6);
+
+    let next = take(subject, "work", "bob");
+    assert!(next.epoch > lease.epoch);
+    assert_lost(renew(subject, &lease), &lease);
+}
+
+fn a_holder_renews_by_a_clock_that_was_set_back(subject: &Subject<'_>) {
+    let lease = take(subject, "work", "ada");
+    subject.set_clock_back(TTL * 6);
+
+    let renewed = renew(subject, &lease).expect("nobody took it");
+
+    assert!(renewed.expires_at < lease.expires_at);
+    let other = acquire(subject, "work", "bob");
+    assert!(matches!(other, Err(LeaseError::Held { .. })), "{other:?}");
+    subject.advance_clock(TTL * 2);
+    take(subject, "work", "bob");
 }
 
 fn a_lease_is_shown_as_it_is(subject: &Subject<'_>) {

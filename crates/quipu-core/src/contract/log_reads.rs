@@ -1,10 +1,11 @@
 //! Reads of the log, and the frontier that they answer.
 
+use crate::append::{Append, ExpectedRevision};
 use crate::place::Position;
 use crate::query::Query;
 use crate::read::{ReadAll, collect};
 
-use super::subject::{Subject, positions_of, query, types_of};
+use super::subject::{Subject, name, positions_of, query, tagged, types_of};
 
 cases!(
     "log_reads",
@@ -31,6 +32,8 @@ cases!(
     a_large_log_is_read_whole,
     a_log_read_and_a_stream_read_give_the_same_events,
     waiting_for_what_is_visible_returns,
+    a_future_of_a_batch_that_is_dropped_loses_nothing,
+    a_future_of_a_querys_batch_that_is_dropped_loses_nothing,
 );
 
 /// Five events in two streams, and their places.
@@ -266,7 +269,7 @@ fn a_log_read_and_a_stream_read_give_the_same_events(subject: &Subject<'_>) {
     letters(subject);
 
     let in_log = subject.read_all(ReadAll::new(query("stream:a-1")));
-    let in_stream = subject.read(crate::ReadStream::new(super::subject::name("a-1")));
+    let in_stream = subject.read(crate::ReadStream::new(name("a-1")));
 
     assert_eq!(in_log, in_stream);
 }
@@ -279,4 +282,36 @@ fn waiting_for_what_is_visible_returns(subject: &Subject<'_>) {
     subject.see(subject.frontier());
 
     assert!(subject.frontier() >= last);
+}
+
+/// More events than a batch takes, each with a tag.
+fn several_batches(subject: &Subject<'_>) -> Vec<Position> {
+    for number in 0..8 {
+        let events = (0..150).map(|_| tagged("T", &["t:1"]));
+        let stream = name(&format!("a-{}", number % 3));
+        subject.append(Append::to_stream(stream, ExpectedRevision::Any, events));
+    }
+    positions_of(&subject.read_all(all()))
+}
+
+fn reads_all_though_futures_are_dropped(subject: &Subject<'_>, read: &ReadAll) {
+    let places = several_batches(subject);
+
+    let forward = subject.wait(subject.store().read_all(read.clone()));
+    let forward = subject.collect_letting_go(forward.expect("the log is read").batches);
+    let backward = subject.wait(subject.store().read_all(read.clone().backward()));
+    let mut backward = subject.collect_letting_go(backward.expect("the log is read").batches);
+    backward.reverse();
+
+    assert_eq!(places.len(), 1_200);
+    assert_eq!(positions_of(&forward), places);
+    assert_eq!(positions_of(&backward), places);
+}
+
+fn a_future_of_a_batch_that_is_dropped_loses_nothing(subject: &Subject<'_>) {
+    reads_all_though_futures_are_dropped(subject, &all());
+}
+
+fn a_future_of_a_querys_batch_that_is_dropped_loses_nothing(subject: &Subject<'_>) {
+    reads_all_though_futures_are_dropped(subject, &ReadAll::new(query("tag:t:1")));
 }

@@ -1,14 +1,18 @@
 //! Many writers and readers at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::append::{Append, AppendError, ExpectedRevision};
 use crate::checkpoint::{Checkpoint, SwapCheckpoint};
+use crate::event::{EventId, RecordedEvent};
 use crate::place::Position;
 use crate::query::Query;
 use crate::read::{ReadAll, ReadStream};
+use crate::subscription::SubscribeFrom;
 
+use super::random::{Random, seed};
 use super::subject::{
     Subject, event, exactly, name, positions_of, query, revision, revisions_of, tagged,
 };
@@ -27,6 +31,7 @@ cases!(
     a_limit_across_streams_is_kept_under_contention,
     a_batch_over_two_streams_is_seen_whole_or_not_at_all,
     nothing_appears_below_a_frontier_under_load,
+    readers_miss_nothing_while_some_appends_come_to_nothing,
     a_writer_sees_its_own_append_under_load,
     one_of_many_takes_a_lease,
     one_of_many_moves_a_checkpoint,
@@ -264,6 +269,152 @@ fn nothing_appears_below_a_frontier_under_load(subject: &Subject<'_>) {
     for (frontier, positions) in seen.concat() {
         let below: Vec<Position> = log.iter().copied().filter(|it| *it <= frontier).collect();
         assert_eq!(positions, below);
+    }
+}
+
+/// What somebody did in the race below.
+enum Raced {
+    /// The ids of what was acknowledged.
+    Wrote(Vec<EventId>),
+    /// What a reader saw, in the order in which it saw it.
+    Saw(&'static str, Vec<RecordedEvent>),
+}
+
+const RACING_WRITERS: usize = 8;
+
+/// Positions are given out before it is certain that something will be there. 8 writers append several
+/// events at a time to 20 shared streams; some of that is refused, or rolled back where a store takes
+/// part in transactions. Readers that go on from the last place they know miss nothing, see nothing
+/// twice, nothing out of order, and nothing that was refused.
+fn readers_miss_nothing_while_some_appends_come_to_nothing(subject: &Subject<'_>) {
+    let seed = seed();
+    let before = subject.read_all_with_frontier(ReadAll::new(Query::all())).0;
+    let writing = AtomicUsize::new(RACING_WRITERS);
+
+    let raced = subject.race(RACING_WRITERS + 4, |index| {
+        let raced = || query("tag:race type:Raced,Over");
+        match index.checked_sub(RACING_WRITERS) {
+            None => Raced::Wrote(write_some(subject, &writing, seed.wrapping_add(index as u64))),
+            Some(0) => Raced::Saw("a subscription", follow_to_the_end(subject, Query::all())),
+            Some(1) => Raced::Saw("a query's subscription", follow_to_the_end(subject, raced())),
+            Some(2) => Raced::Saw("reads", page_to_the_end(subject, &Query::all(), before)),
+            Some(_) => Raced::Saw("a query's reads", page_to_the_end(subject, &raced(), before)),
+        }
+    });
+
+    let mut written = BTreeSet::new();
+    for raced in &raced {
+        if let Raced::Wrote(ids) = raced {
+            written.extend(ids.iter().copied());
+        }
+    }
+    for raced in &raced {
+        if let Raced::Saw(who, events) = raced {
+            assert_eq!(faults(events, &written), Faults::default(), "{who}, seed {seed}");
+        }
+    }
+}
+
+/// Appends a while. The last one to do so says when it is over.
+fn write_some(subject: &Subject<'_>, writing: &AtomicUsize, seed: u64) -> Vec<EventId> {
+    let mut random = Random::new(seed);
+    let mut written = Vec::new();
+    for _ in 0..30 {
+        // In one order, so that transactions do not wait for each other in circles.
+        let left = some_events(&mut random, "race-left");
+        let right = some_events(&mut random, "race-right");
+        let ids = |append: &Append| append.events.iter().map(|(_, it)| it.id).collect::<Vec<_>>();
+        let comes_to_nothing = random.once_in(5);
+        let transacted = random
+            .once_in(2)
+            .then(|| subject.transact(vec![left.clone(), right.clone()], !comes_to_nothing));
+        if let Some(is_committed) = transacted.flatten() {
+            let both = [ids(&left), ids(&right)].concat();
+            written.extend(both.into_iter().filter(|_| is_committed));
+            continue;
+        }
+        let mut append = left;
+        if random.once_in(2) {
+            append.events.extend(right.events);
+        }
+        let own = ids(&append);
+        if comes_to_nothing {
+            append = refused(append, &mut random);
+        }
+        if passed(subject.try_append(append)) {
+            written.extend(own);
+        }
+    }
+    if writing.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let over = tagged("Over", &["race"]);
+        written.push(over.id);
+        subject.append(Append::new().event(name("over-1"), over));
+    }
+    written
+}
+
+/// One to three events to one of ten streams.
+fn some_events(random: &mut Random, category: &str) -> Append {
+    let stream = name(&format!("{category}-{}", random.below(10)));
+    (0..=random.below(3))
+        .fold(Append::new(), |append, _| append.event(stream.clone(), tagged("Raced", &["race"])))
+}
+
+/// The same with a demand that does not hold, on its last stream or on the log.
+fn refused(append: Append, random: &mut Random) -> Append {
+    let last = append.events.last().map(|(stream, _)| stream.clone());
+    match last.filter(|_| random.once_in(2)) {
+        Some(last) => append.expect(last, exactly(1_000_000)),
+        None => append.expect(name("never-1"), ExpectedRevision::StreamExists),
+    }
+}
+
+fn follow_to_the_end(subject: &Subject<'_>, query: Query) -> Vec<RecordedEvent> {
+    let mut following = subject.follow(query, SubscribeFrom::Start);
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    while events.last().is_none_or(|last| last.event_type.as_str() != "Over") {
+        events.extend(following.events(1));
+    }
+    events
+}
+
+/// Reads on from the frontier of the read before.
+fn page_to_the_end(subject: &Subject<'_>, query: &Query, from: Position) -> Vec<RecordedEvent> {
+    let mut after = from;
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    while events.last().is_none_or(|last| last.event_type.as_str() != "Over") {
+        let read = ReadAll::new(query.clone()).from(after.next());
+        let (frontier, page) = subject.read_all_with_frontier(read);
+        after = frontier.max(after);
+        events.extend(page);
+    }
+    events
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Faults {
+    missed: usize,
+    invented: usize,
+    twice: usize,
+    out_of_order: usize,
+}
+
+fn faults(seen: &[RecordedEvent], written: &BTreeSet<EventId>) -> Faults {
+    let ids: BTreeSet<EventId> = seen.iter().map(|event| event.id).collect();
+    let mut next: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut last, mut out_of_order) = (Position::START, 0);
+    for event in seen {
+        let revision = next.entry(event.stream.as_str()).or_default();
+        let is_next = event.position > last && event.revision.get() == *revision;
+        out_of_order += usize::from(!is_next);
+        *revision = event.revision.get() + 1;
+        last = event.position;
+    }
+    Faults {
+        missed: written.difference(&ids).count(),
+        invented: ids.difference(written).count(),
+        twice: seen.len() - ids.len(),
+        out_of_order,
     }
 }
 

@@ -29,6 +29,7 @@ cases!(
     streams_with_similar_names_are_apart,
     names_differ_by_case,
     a_read_can_be_dropped_half_way,
+    a_future_of_a_batch_that_is_dropped_loses_nothing,
 );
 
 fn letters(subject: &Subject<'_>) -> ReadStream {
@@ -252,4 +253,20 @@ fn a_read_can_be_dropped_half_way(subject: &Subject<'_>) {
     drop(batches);
 
     assert_eq!(subject.types("a-1").len(), 1_000);
+}
+
+/// Who waits for several things at once drops the futures of those that were not first.
+fn a_future_of_a_batch_that_is_dropped_loses_nothing(subject: &Subject<'_>) {
+    subject.add("a-1", &["T"; 600]);
+    subject.add("a-1", &["T"; 600]);
+    let read = || ReadStream::new(name("a-1"));
+
+    let forward = subject.wait(subject.store().read_stream(read()));
+    let forward = subject.collect_letting_go(forward.expect("the stream is read").batches);
+    let backward = subject.wait(subject.store().read_stream(read().backward()));
+    let mut backward = subject.collect_letting_go(backward.expect("the stream is read").batches);
+    backward.reverse();
+
+    assert_eq!(revisions_of(&forward), (0..1_200).collect::<Vec<u64>>());
+    assert_eq!(backward, forward);
 }

@@ -17,7 +17,7 @@ use crate::event::{NewEvent, RecordedEvent};
 use crate::name::StreamName;
 use crate::place::{Position, Revision, Timestamp};
 use crate::query::{Query, QueryItem};
-use crate::read::{ReadAll, ReadStream, StreamState, collect};
+use crate::read::{Batches, ReadAll, ReadStream, StreamState, collect};
 use crate::store::EventStore;
 use crate::subscription::{Delivery, Subscribe, SubscribeError, SubscribeFrom, Subscription};
 
@@ -76,6 +76,10 @@ impl<'a> Subject<'a> {
         need("clock that can be moved", self.harness.advance_clock(by));
     }
 
+    pub(super) fn set_clock_back(&self, by: Duration) {
+        need("clock that can be set back", self.harness.set_clock_back(by));
+    }
+
     pub(super) fn scavenge(&self) {
         need("scavenging", self.harness.scavenge());
     }
@@ -86,6 +90,11 @@ impl<'a> Subject<'a> {
 
     pub(super) fn reopen(&self) {
         need("way to open the store again", self.harness.reopen());
+    }
+
+    /// Appends in a transaction of the caller's own, where the store takes part in such.
+    pub(super) fn transact(&self, appends: Vec<Append>, commits: bool) -> Option<bool> {
+        self.harness.transact(appends, commits)
     }
 
     pub(super) fn need_times_in_order(&self) {
@@ -187,6 +196,22 @@ impl<'a> Subject<'a> {
         let found = self.wait(self.store().read_all(read)).expect("the log is read");
         let events = self.wait(collect(found.batches)).expect("the events are read");
         (found.frontier, events)
+    }
+
+    /// The events of a read by somebody who lets go of futures: of some before they are polled, of
+    /// others after they were polled once or twice and had no answer yet.
+    pub(super) fn collect_letting_go(&self, mut batches: Box<dyn Batches>) -> Vec<RecordedEvent> {
+        let patience = self.harness.patience();
+        let mut events = Vec::new();
+        loop {
+            drop(batches.next());
+            let answer = (1..=2).find_map(|it| poll_at_most(it, patience, batches.next()));
+            let answer = answer.unwrap_or_else(|| self.wait(batches.next()));
+            match answer.expect("the events are read") {
+                Some(batch) => events.extend(batch.to_vec()),
+                None => return events,
+            }
+        }
     }
 
     /// The types of the events of the log that match.
@@ -303,17 +328,26 @@ impl Wake for Unpark {
 }
 
 fn wait_at_most<T>(patience: Duration, answer: impl Future<Output = T>) -> Option<T> {
+    poll_at_most(usize::MAX, patience, answer)
+}
+
+/// Polls so many times, and again when it is woken; then lets go of the future.
+fn poll_at_most<T>(polls: usize, patience: Duration, answer: impl Future<Output = T>) -> Option<T> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut answer = pin!(answer);
     let begun = Instant::now();
-    loop {
+    for poll in 1.. {
         if let Poll::Ready(value) = answer.as_mut().poll(&mut context) {
             return Some(value);
+        }
+        if poll == polls {
+            break;
         }
         let rest = patience.checked_sub(begun.elapsed())?;
         thread::park_timeout(rest);
     }
+    None
 }
 
 pub(super) fn name(text: &str) -> StreamName {

@@ -34,6 +34,8 @@ struct Held {
 
 struct Taken {
     lease: Lease,
+    /// For how long it was given.
+    ttl: Duration,
     is_released: bool,
 }
 
@@ -156,8 +158,8 @@ impl Leases for MemoryStore {
             let mut log = self.shared.lock();
             let now: Timestamp = log.now();
             let mut epoch = 1;
-            if let Some(Taken { lease, is_released }) = log.beside.leases.get(name) {
-                if !is_released && now < lease.expires_at {
+            if let Some(Taken { lease, ttl, is_released }) = log.beside.leases.get(name) {
+                if !is_released && !lease.is_over(*ttl, now) {
                     let (owner, expires_at) = (lease.owner.clone(), lease.expires_at);
                     return Err(LeaseError::Held { name: name.to_owned(), owner, expires_at });
                 }
@@ -165,7 +167,8 @@ impl Leases for MemoryStore {
             }
             let (name, owner) = (name.to_owned(), owner.to_owned());
             let lease = Lease { name: name.clone(), owner, epoch, expires_at: now.plus(ttl) };
-            log.beside.leases.insert(name, Taken { lease: lease.clone(), is_released: false });
+            let taken = Taken { lease: lease.clone(), ttl, is_released: false };
+            log.beside.leases.insert(name, taken);
             Ok(lease)
         })
     }
@@ -180,6 +183,7 @@ impl Leases for MemoryStore {
             let expires_at = log.now().plus(ttl);
             let taken = log.beside.own_lease(lease)?;
             taken.lease.expires_at = expires_at;
+            taken.ttl = ttl;
             Ok(taken.lease.clone())
         })
     }

@@ -89,6 +89,14 @@ found_out! {
         ReadsLogExclusively, log_reads, a_forward_read_begins_with_the_place_given;
     giving_one_event_too_many_is_found_out:
         GivesOneTooMany, stream_reads, a_limit_is_the_most_events_given;
+    taking_a_batch_before_it_is_asked_for_is_found_out:
+        TakesBatchesUnasked, log_reads, a_future_of_a_batch_that_is_dropped_loses_nothing;
+    losing_a_batch_with_its_future_is_found_out:
+        LosesBatchesHalfWay, log_reads, a_future_of_a_querys_batch_that_is_dropped_loses_nothing;
+    missing_what_comes_behind_a_frontier_is_found_out:
+        FrontierTooHigh, races, readers_miss_nothing_while_some_appends_come_to_nothing;
+    leaving_a_part_of_what_is_refused_is_found_out:
+        AppendsInParts, races, readers_miss_nothing_while_some_appends_come_to_nothing;
     a_frontier_too_high_is_found_out:
         FrontierTooHigh, log_reads, nothing_appears_at_or_below_a_frontier_later;
     ignoring_the_place_of_a_read_as_of_is_found_out:

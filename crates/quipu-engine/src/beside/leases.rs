@@ -1,4 +1,5 @@
-//! Leases as rows: `name -> format, epoch, expires at, is released, owner`.
+//! Leases as rows: `name -> format, epoch, expires at, ttl, is released, owner`; without the ttl in the
+//! first format.
 //!
 //! A row is never removed: it remembers the epoch.
 
@@ -13,12 +14,13 @@ use super::side_store::Change;
 use super::tables::{LEASES, open, open_writable};
 use super::{Beside, is_name};
 
-const FORMAT: u8 = 1;
+const FORMATS: [u8; 2] = [1, 2];
 
-/// A lease as it was last given, and whether it was given back.
+/// A lease as it was last given, for how long, and whether it was given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) lease: Lease,
+    pub(super) ttl: Duration,
     pub(super) is_released: bool,
 }
 
@@ -55,6 +57,7 @@ impl Leases for Beside {
             let decide = move |name: &str, given: Option<Given>| {
                 let mut given = own(name, epoch, given)?;
                 given.lease.expires_at = io.now().plus(ttl);
+                given.ttl = ttl;
                 Ok((given.clone(), given.lease))
             };
             self.decide_lease(&lease.name, decide).await
@@ -132,15 +135,15 @@ fn acquire(
     ttl: Duration,
 ) -> Decision<Lease> {
     let mut epoch = 1;
-    if let Some(Given { lease, is_released }) = given {
-        if !is_released && now < lease.expires_at {
+    if let Some(Given { lease, ttl, is_released }) = given {
+        if !is_released && !lease.is_over(ttl, now) {
             let Lease { name, owner, expires_at, .. } = lease;
             return Err(LeaseError::Held { name, owner, expires_at });
         }
         epoch = lease.epoch.saturating_add(1);
     }
     let lease = Lease { name: name.to_owned(), owner, epoch, expires_at: now.plus(ttl) };
-    Ok((Given { lease: lease.clone(), is_released: false }, lease))
+    Ok((Given { lease: lease.clone(), ttl, is_released: false }, lease))
 }
 
 /// The lease, if it is still that of the caller.
@@ -157,11 +160,12 @@ fn get(transaction: Option<&ReadTransaction>, name: &str) -> Result<Option<Given
 }
 
 pub(super) fn encode(given: &Given) -> Vec<u8> {
-    let Given { lease, is_released } = given;
+    let Given { lease, ttl, is_released } = given;
     let body = Encoder::default()
-        .u8(FORMAT)
+        .u8(FORMATS[1])
         .u64(lease.epoch)
         .i64(lease.expires_at.as_micros())
+        .u64(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX))
         .u8(u8::from(*is_released))
         .text(&lease.owner)
         .finish();
@@ -176,11 +180,14 @@ pub(super) fn decode(name: &str, row: &[u8]) -> Result<Given, BesideError> {
 
 fn decode_body(name: &str, body: &[u8]) -> Option<Given> {
     let mut body = Decoder::new(body);
-    if body.u8()? != FORMAT {
+    let format = body.u8()?;
+    if !FORMATS.contains(&format) {
         return None;
     }
     let epoch = body.u64()?;
     let expires_at = Timestamp::from_micros(body.i64()?);
+    // Of one that does not say, it is not known that a clock was set back.
+    let ttl = if format == FORMATS[0] { Duration::MAX } else { Duration::from_micros(body.u64()?) };
     let is_released = match body.u8()? {
         0 => false,
         1 => true,
@@ -188,7 +195,7 @@ fn decode_body(name: &str, body: &[u8]) -> Option<Given> {
     };
     let owner = body.text()?.to_owned();
     let lease = Lease { name: name.to_owned(), owner, epoch, expires_at };
-    body.is_empty().then_some(Given { lease, is_released })
+    body.is_empty().then_some(Given { lease, ttl, is_released })
 }
 
 impl From<BesideError> for LeaseError {

@@ -1,7 +1,7 @@
 //! The contract suite, on the machine's disk with threads, and on a simulated one without.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn scavenge(engine: &Engine) {
     engine.scavenge_with(options, &mut |_| {}).unwrap();
 }
 
-/// A store in a directory, with a clock that can be moved on.
+/// A store in a directory, with a clock that can be moved.
 struct OnDisk {
     engine: Mutex<Option<Engine>>,
     io: Arc<MovableClock>,
@@ -43,7 +43,7 @@ impl OnDisk {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let io =
-            Arc::new(MovableClock { system: SystemIo::new(), ahead_micros: AtomicU64::new(0) });
+            Arc::new(MovableClock { system: SystemIo::new(), ahead_micros: AtomicI64::new(0) });
         let engine = options(io.clone()).open(directory.path().join("1")).unwrap();
         Self { engine: Mutex::new(Some(engine)), io, life: AtomicU64::new(1), directory }
     }
@@ -67,8 +67,14 @@ impl Harness for OnDisk {
     }
 
     fn advance_clock(&self, by: Duration) -> bool {
-        let micros = u64::try_from(by.as_micros()).unwrap();
+        let micros = i64::try_from(by.as_micros()).unwrap();
         self.io.ahead_micros.fetch_add(micros, Ordering::SeqCst);
+        true
+    }
+
+    fn set_clock_back(&self, by: Duration) -> bool {
+        let micros = i64::try_from(by.as_micros()).unwrap();
+        self.io.ahead_micros.fetch_sub(micros, Ordering::SeqCst);
         true
     }
 
@@ -147,17 +153,17 @@ impl Harness for Simulated {
     }
 }
 
-/// The machine, with a wall clock that tests move on.
+/// The machine, with a wall clock that tests move.
 #[derive(Debug)]
 struct MovableClock {
     system: SystemIo,
-    ahead_micros: AtomicU64,
+    ahead_micros: AtomicI64,
 }
 
 impl Io for MovableClock {
     fn now(&self) -> Timestamp {
-        let ahead = Duration::from_micros(self.ahead_micros.load(Ordering::SeqCst));
-        self.system.now().plus(ahead)
+        let ahead = self.ahead_micros.load(Ordering::SeqCst);
+        Timestamp::from_micros(self.system.now().as_micros() + ahead)
     }
 
     fn uptime(&self) -> Duration {

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quipu_core::contract::Harness;
-use quipu_core::{EventStore, Rights};
+use quipu_core::{Append, EventStore, Rights};
 use quipu_postgres::{PostgresOptions, PostgresStore};
 use quipu_testing::postgres::Server;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{RUNTIME, fresh, open};
 
@@ -53,7 +54,8 @@ struct OnPostgres {
     server: &'static Server,
     options: PostgresOptions,
     store: Mutex<PostgresStore>,
-    ahead: Mutex<Duration>,
+    /// How many microseconds the store's clock is ahead.
+    ahead: Mutex<i64>,
 }
 
 impl OnPostgres {
@@ -65,6 +67,18 @@ impl OnPostgres {
 
     fn handle(&self) -> PostgresStore {
         self.store.lock().unwrap().clone()
+    }
+
+    fn move_clock(&self, micros: i64) {
+        let mut ahead = self.ahead.lock().unwrap();
+        *ahead += micros;
+        let schema = self.options.to_string();
+        let schema = schema.split_once("schema=").unwrap().1;
+        let sql = format!(
+            "create or replace function {schema}.now_micros() returns bigint language sql volatile
+             as $$ select (extract(epoch from clock_timestamp()) * 1000000)::bigint + {ahead} $$"
+        );
+        self.server.sql("postgres", &sql);
     }
 }
 
@@ -84,16 +98,12 @@ impl Harness for OnPostgres {
     }
 
     fn advance_clock(&self, by: Duration) -> bool {
-        let mut ahead = self.ahead.lock().unwrap();
-        *ahead += by;
-        let schema = self.options.to_string();
-        let schema = schema.split_once("schema=").unwrap().1;
-        let sql = format!(
-            "create or replace function {schema}.now_micros() returns bigint language sql volatile
-             as $$ select (extract(epoch from clock_timestamp()) * 1000000)::bigint + {} $$",
-            ahead.as_micros()
-        );
-        self.server.sql("postgres", &sql);
+        self.move_clock(i64::try_from(by.as_micros()).unwrap());
+        true
+    }
+
+    fn set_clock_back(&self, by: Duration) -> bool {
+        self.move_clock(-i64::try_from(by.as_micros()).unwrap());
         true
     }
 
@@ -114,6 +124,27 @@ impl Harness for OnPostgres {
             open(self.options.clone()).await
         });
         true
+    }
+
+    fn transact(&self, appends: Vec<Append>, commits: bool) -> Option<bool> {
+        let store = self.handle();
+        let url = self.server.socket_url("postgres");
+        Some(RUNTIME.block_on(async move {
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            let mut transaction = connection.begin().await.unwrap();
+            for append in appends {
+                if store.append_in(&mut transaction, append).await.is_err() {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if commits {
+                transaction.commit().await.unwrap();
+            } else {
+                transaction.rollback().await.unwrap();
+            }
+            commits
+        }))
     }
 
     /// Transactions run beside each other, and each has its own time.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_lite::future::pending;
+use futures_lite::future::{block_on, pending, ready, yield_now};
 use quipu_core::contract::Harness;
 use quipu_core::{
     Append, AppendError, Appended, AsOf, Batches, BoxFuture, Change, Checkpoints, Delivery,
@@ -40,6 +40,8 @@ pub(crate) enum Lie {
     ReadsBackwardExclusively,
     ReadsLogExclusively,
     GivesOneTooMany,
+    TakesBatchesUnasked,
+    LosesBatchesHalfWay,
     FrontierTooHigh,
     IgnoresAsOf,
     IgnoresAsOfTime,
@@ -285,10 +287,35 @@ impl Liar {
         if self.is(Lie::FrontierTooHigh) {
             found.frontier = found.frontier.next();
         }
-        if self.is(Lie::TimesGoBack) {
-            found.batches = backdated(found.batches).await?;
+        match self.lie {
+            Lie::TimesGoBack => found.batches = backdated(found.batches).await?,
+            Lie::TakesBatchesUnasked | Lie::LosesBatchesHalfWay => {
+                let is_eager = self.is(Lie::TakesBatchesUnasked);
+                found.batches = Box::new(Losing { honest: found.batches, is_eager });
+            }
+            _ => {}
         }
         Ok(found)
+    }
+}
+
+/// What a future has taken is lost with it.
+struct Losing {
+    honest: Box<dyn Batches>,
+    /// Whether futures take before they are polled.
+    is_eager: bool,
+}
+
+impl Batches for Losing {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EventBatch>, ReadError>> {
+        if self.is_eager {
+            return Box::pin(ready(block_on(self.honest.next())));
+        }
+        Box::pin(async move {
+            let taken = self.honest.next().await;
+            yield_now().await;
+            taken
+        })
     }
 }
 
