@@ -37,6 +37,16 @@ impl DatabaseError {
         self.cause.as_database_error()?.code().map(std::borrow::Cow::into_owned)
     }
 
+    /// Whether no answer came in time, see [`late`].
+    fn is_late(&self) -> bool {
+        match &self.cause {
+            sqlx::Error::Io(cause) => {
+                cause.kind() == io::ErrorKind::TimedOut && cause.raw_os_error().is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// What the failure asks for.
     pub(crate) fn kind(&self) -> Failure {
         let code = self.code();
@@ -60,6 +70,12 @@ impl DatabaseError {
     }
 }
 
+/// The failure of a statement that the database did not answer in time.
+pub(crate) fn late() -> sqlx::Error {
+    let text = "the database did not answer in time";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
 /// Whether a statement that changes nothing is to be run again: on another connection, where this one
 /// broke. A server that was started again leaves a pool full of broken ones.
 #[derive(Default)]
@@ -73,7 +89,9 @@ impl Again {
     /// Waits a little and answers true if it is.
     pub(crate) async fn helps(&mut self, error: &DatabaseError) -> bool {
         self.count += 1;
-        if error.kind() != Failure::Cut || self.count > Self::COUNT_MAX {
+        // Who has waited for as long as is allowed does not begin again.
+        let is_over = error.is_late() || self.count > Self::COUNT_MAX;
+        if error.kind() != Failure::Cut || is_over {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(2) * self.count).await;

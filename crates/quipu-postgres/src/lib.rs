@@ -50,6 +50,7 @@ mod append;
 mod beside;
 mod error;
 mod facts;
+mod followers;
 mod group;
 mod life;
 mod locks;

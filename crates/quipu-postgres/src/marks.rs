@@ -9,6 +9,7 @@ use quipu_core::{
     Direction, IndexEntry, IndexRead, Position, ReadError, ReadIndex, Term, Timestamp,
 };
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
 use crate::error::read_error;
 use crate::reading::{PAGE_SIZE, read_page};
@@ -96,6 +97,11 @@ impl PostgresStore {
     }
 }
 
+/// A row of a position and a time.
+fn two_of(row: &PgRow) -> Result<(i64, i64), sqlx::Error> {
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 impl Shared {
     /// How many entries a term has up to a frontier. Leaves marks on the way.
     async fn count_term(&self, key: &Key<'_>, frontier: Position) -> Result<u64, ReadError> {
@@ -135,7 +141,7 @@ impl Shared {
         let statement = &self.sql.last_mark;
         let failed = |cause| read_error(statement.failed(cause));
         let row = sqlx::query(statement.text()).bind(key.kind).bind(key.term);
-        let row = row.bind(i64_of(ordinal)).fetch_optional(&self.pool).await.map_err(failed)?;
+        let row = self.fetch_optional(row.bind(i64_of(ordinal))).await.map_err(failed)?;
         let Some(row) = row else { return Ok(Mark { count: 0, position: Position::START }) };
         let count = u64_of(row.try_get(0).map_err(failed)?);
         Ok(Mark { count, position: position_of(row.try_get(1).map_err(failed)?) })
@@ -146,7 +152,7 @@ impl Shared {
         let counts: Vec<i64> = marks.iter().map(|(count, _)| i64_of(*count)).collect();
         let positions: Vec<i64> = marks.iter().map(|(_, at)| i64_of(at.get())).collect();
         let put = sqlx::query(statement.text()).bind(key.kind).bind(key.term);
-        let put = put.bind(counts).bind(positions).execute(&self.pool).await;
+        let put = self.execute(put.bind(counts).bind(positions)).await;
         put.map_err(|cause| read_error(statement.failed(cause)))?;
         Ok(())
     }
@@ -159,14 +165,12 @@ impl Shared {
         count: u64,
     ) -> Result<Vec<Position>, ReadError> {
         let statement = key.positions(self);
-        let positions = sqlx::query_scalar(statement.text()).bind(key.term);
+        let failed = |cause| read_error(statement.failed(cause));
+        let positions = sqlx::query(statement.text()).bind(key.term);
         let positions = positions.bind(i64_of(after.get())).bind(i64_of(frontier.get()));
-        let positions: Vec<i64> = positions
-            .bind(i64_of(count))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|cause| read_error(statement.failed(cause)))?;
-        Ok(positions.into_iter().map(position_of).collect())
+        let rows = self.fetch(positions.bind(i64_of(count))).await.map_err(failed)?;
+        let position = |row: &PgRow| row.try_get(0).map(position_of);
+        rows.iter().map(position).collect::<Result<_, _>>().map_err(failed)
     }
 
     /// Fills an answer with the entries and their events, as many as it may hold.
@@ -183,7 +187,7 @@ impl Shared {
             let page = rest.get(..EVENT_COUNT.min(rest.len())).unwrap_or_default();
             let wanted: Vec<i64> = page.iter().map(|(_, at)| i64_of(at.get())).collect();
             let rows = sqlx::query(statement.text()).bind(wanted).bind(i64_of(PAGE_SIZE as u64));
-            let rows = rows.fetch_all(&self.pool).await;
+            let rows = self.fetch(rows).await;
             let rows = rows.map_err(|cause| read_error(statement.failed(cause)))?;
             let found = read_page(&rows, 0, page.len(), |_, _| true)?;
             // A page that was cut ends with the last event that it has.
@@ -225,13 +229,15 @@ impl Shared {
         self.mark_times(end.frontier).await?;
         let statement = &self.sql.time_mark_before;
         let failed = |cause| read_error(statement.failed(cause));
-        let before = sqlx::query_scalar(statement.text()).bind(time.as_micros());
-        let before: i64 = before.fetch_one(&self.pool).await.map_err(failed)?;
+        let before = sqlx::query(statement.text()).bind(time.as_micros());
+        let before = self.fetch_one(before).await.map_err(failed)?;
+        let before: i64 = before.try_get(0).map_err(failed)?;
         let statement = &self.sql.first_later;
         let failed = |cause| read_error(statement.failed(cause));
-        let first = sqlx::query_scalar(statement.text()).bind(before);
+        let first = sqlx::query(statement.text()).bind(before);
         let first = first.bind(i64_of(end.frontier.get())).bind(time.as_micros());
-        let first: Option<i64> = first.fetch_optional(&self.pool).await.map_err(failed)?;
+        let first = self.fetch_optional(first).await.map_err(failed)?;
+        let first = first.map(|row| row.try_get(0)).transpose().map_err(failed)?;
         Ok(first.map_or(end.frontier, |first| position_of(first).previous()))
     }
 
@@ -239,14 +245,17 @@ impl Shared {
     async fn mark_times(&self, frontier: Position) -> Result<(), ReadError> {
         let statement = &self.sql.last_time_mark;
         let failed = |cause| read_error(statement.failed(cause));
-        let last = sqlx::query_as(statement.text()).fetch_optional(&self.pool).await;
-        let (mut position, mut latest): (i64, i64) = last.map_err(failed)?.unwrap_or((0, i64::MIN));
+        let last = self.fetch_optional(sqlx::query(statement.text())).await.map_err(failed)?;
+        let last = last.map(|row| two_of(&row)).transpose().map_err(failed)?;
+        let (mut position, mut latest) = last.unwrap_or((0, i64::MIN));
         loop {
             let statement = &self.sql.times;
             let failed = |cause| read_error(statement.failed(cause));
-            let times = sqlx::query_as(statement.text()).bind(position);
+            let times = sqlx::query(statement.text()).bind(position);
             let times = times.bind(i64_of(frontier.get())).bind(i64_of(FETCH_COUNT));
-            let times: Vec<(i64, i64)> = times.fetch_all(&self.pool).await.map_err(failed)?;
+            let times = self.fetch(times).await.map_err(failed)?;
+            let times: Result<Vec<_>, _> = times.iter().map(two_of).collect();
+            let times = times.map_err(failed)?;
             let mut marks = (Vec::new(), Vec::new());
             for step in times.chunks_exact(STEP as usize) {
                 latest = step.iter().map(|(_, time)| *time).fold(latest, i64::max);
@@ -262,7 +271,7 @@ impl Shared {
             let statement = &self.sql.put_time_marks;
             let failed = |cause| read_error(statement.failed(cause));
             let put = sqlx::query(statement.text()).bind(marks.0).bind(marks.1);
-            put.execute(&self.pool).await.map_err(failed)?;
+            self.execute(put).await.map_err(failed)?;
         }
     }
 }

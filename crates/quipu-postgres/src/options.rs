@@ -112,10 +112,10 @@ impl PostgresOptions {
         self
     }
 
-    /// How long the database may take to answer an append, or where the log ends: a network that hangs
-    /// never does. An append that got no answer in this time is answered with
-    /// [`OutcomeUnknown`](quipu_core::AppendError::OutcomeUnknown); one that waits for another's lock is
-    /// given up after half of it, and nothing of it was done
+    /// How long the database may take to answer a statement: a network that hangs never does. A read
+    /// that got no answer in this time has failed, a page of it or what comes with it. An append is
+    /// answered with [`OutcomeUnknown`](quipu_core::AppendError::OutcomeUnknown); one that waits for
+    /// another's lock is given up after half of it, and nothing of it was done
     /// ([`Overloaded`](quipu_core::AppendError::Overloaded)). 30 seconds unless told otherwise.
     #[must_use]
     pub fn answer_within(mut self, time: Duration) -> Self {

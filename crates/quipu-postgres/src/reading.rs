@@ -133,13 +133,13 @@ impl PostgresStore {
             _ => &list.prefix,
         };
         let after = list.after.as_ref().map_or("", StreamName::as_str);
-        let names = sqlx::query_scalar(statement.text()).bind(prefix).bind(after);
+        let failed = |cause| read_error(statement.failed(cause));
+        let names = sqlx::query(statement.text()).bind(prefix).bind(after);
         let names = names.bind(successor(prefix)).bind(&list.category);
         let names = names.bind(i64_of(list.limit.min(LIST_COUNT_MAX) as u64));
-        let names: Vec<String> = names
-            .fetch_all(&shared.pool)
-            .await
-            .map_err(|cause| read_error(statement.failed(cause)))?;
+        let rows = shared.fetch(names).await.map_err(failed)?;
+        let names: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        let names = names.map_err(failed)?;
         let named = names.into_iter().filter(|name| name.starts_with(&list.prefix));
         named
             .map(|name| StreamName::new(name).map_err(|it| ReadError::Storage(corrupt(it))))
@@ -198,11 +198,10 @@ impl Shared {
             AsOf::Time(time) => Ok(Moment { position: self.position_at(time, end).await?, time }),
             AsOf::Position(position) => {
                 let statement = &self.sql.time_at;
-                let time = sqlx::query_scalar(statement.text()).bind(i64_of(position.get()));
-                let time: Option<i64> = time
-                    .fetch_optional(&self.pool)
-                    .await
-                    .map_err(|cause| read_error(statement.failed(cause)))?;
+                let failed = |cause| read_error(statement.failed(cause));
+                let time = sqlx::query(statement.text()).bind(i64_of(position.get()));
+                let row = self.fetch_optional(time).await.map_err(failed)?;
+                let time = row.map(|row| row.try_get(0)).transpose().map_err(failed)?;
                 Ok(Moment { position, time: time.map_or(end.now, Timestamp::from_micros) })
             }
         }
@@ -218,7 +217,7 @@ impl Shared {
         let failed = |cause| read_error(statement.failed(cause));
         let row = sqlx::query(statement.text()).bind(stream.as_str());
         let row = row.bind(stream.metadata_stream().as_str()).bind(i64_of(position.get()));
-        let row = row.fetch_one(&self.pool).await.map_err(failed)?;
+        let row = self.fetch_one(row).await.map_err(failed)?;
         let read = || -> Result<StreamFacts, sqlx::Error> {
             let last: Option<i64> = row.try_get(0)?;
             let event_type: Option<&str> = row.try_get(1)?;
@@ -246,7 +245,7 @@ impl Shared {
         let fetched = self.fetch_again(|| async {
             let rows = sqlx::query(statement.text()).bind(stream.as_str()).bind(i64_of(from));
             let rows = rows.bind(i64_of(count as u64)).bind(i64_of(PAGE_SIZE as u64));
-            rows.fetch_all(&self.pool).await.map_err(|cause| statement.failed(cause))
+            self.fetch(rows).await.map_err(|cause| statement.failed(cause))
         });
         let mut rows = fetched.await?;
         let first = rows.first().ok_or_else(|| failed(sqlx::Error::RowNotFound))?;
@@ -280,7 +279,8 @@ impl Shared {
 
     pub(crate) async fn now(&self) -> Result<Timestamp, DatabaseError> {
         let statement = &self.sql.now;
-        let now = sqlx::query_scalar(statement.text()).fetch_one(&self.pool).await;
+        let row = self.fetch_one(sqlx::query(statement.text())).await;
+        let now = row.and_then(|row| row.try_get(0));
         now.map(Timestamp::from_micros).map_err(|cause| statement.failed(cause))
     }
 
@@ -297,7 +297,7 @@ impl Shared {
         };
         let row = sqlx::query(statement.text()).bind(info.stream.as_str());
         let row = row.bind(i64_of(retention.first().get())).bind(oldest.as_micros());
-        let row = row.fetch_one(&self.pool).await.map_err(failed)?;
+        let row = self.fetch_one(row).await.map_err(failed)?;
         info.count = u64_of(row.try_get(0).map_err(failed)?);
         info.first = row.try_get::<Option<i64>, _>(1).map_err(failed)?.map(revision_of);
         info.size = u64_of(row.try_get(2).map_err(failed)?);
@@ -320,12 +320,12 @@ impl Shared {
         let fetched = self.fetch_again(|| async {
             if !query.is_all() {
                 let mut select = select_page(&self.sql.schema, query, page);
-                let rows = select.build().fetch_all(&self.pool).await;
+                let rows = self.fetch(select.build()).await;
                 return rows.map_err(|cause| DatabaseError::new("query", cause));
             }
             let rows = sqlx::query(statement.text()).bind(i64_of(page.from.get()));
             let rows = rows.bind(i64_of(page.to.get())).bind(i64_of(page.count as u64));
-            let rows = rows.bind(i64_of(page.size as u64)).fetch_all(&self.pool).await;
+            let rows = self.fetch(rows.bind(i64_of(page.size as u64))).await;
             rows.map_err(|cause| statement.failed(cause))
         });
         fetched.await
@@ -480,7 +480,7 @@ async fn stream_page(
     let fetched = shared.fetch_again(|| async {
         let rows = sqlx::query(statement.text()).bind(stream.as_str()).bind(i64_of(from.get()));
         let rows = rows.bind(i64_of(to.get())).bind(i64_of(count as u64));
-        let rows = rows.bind(i64_of(PAGE_SIZE as u64)).fetch_all(&shared.pool).await;
+        let rows = shared.fetch(rows.bind(i64_of(PAGE_SIZE as u64))).await;
         rows.map_err(|cause| statement.failed(cause))
     });
     fetched.await

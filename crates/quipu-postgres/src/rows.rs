@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::error::corrupt;
 
 /// What separates tags on the way: no name has a control character.
-const TAG_SEPARATOR: &str = "\n";
+pub(crate) const TAG_SEPARATOR: &str = "\n";
 
 /// A number as the database has it. What is above its highest number is as good as that.
 pub(crate) fn i64_of(number: u64) -> i64 {

@@ -252,7 +252,9 @@ statements! {
 
     // Waking up.
 
-    /// Where the log is: cheap enough to be asked again and again.
+    /// The names of what came.
+    came = "select position, stream, type, array_to_string(tags, E'\\n') from quipu.events
+        where position > $1 and position <= $2 order by position limit $3";
     notify = "select pg_notify($1, '')";
     /// How long the oldest transaction that holds readers back has been open, in milliseconds.
     held_back = "select coalesce(max(extract(epoch from clock_timestamp() - a.xact_start) * 1000), 0)
@@ -276,15 +278,16 @@ statements! {
     swap_checkpoint = "select moved, current_epoch, current_position
         from quipu.swap_checkpoint($1, $2, $3, $4, $5)";
     list_checkpoints = "select name from quipu.checkpoints order by name";
-    acquire_lease = "insert into quipu.leases as own (name, owner, epoch, expires_at)
-        values ($1, $2, 1, quipu.now_micros() + $3)
+    acquire_lease = "insert into quipu.leases as own (name, owner, epoch, expires_at, ttl)
+        values ($1, $2, 1, quipu.now_micros() + $3, $3)
         on conflict (name) do update
         set owner = excluded.owner, epoch = own.epoch + 1, expires_at = excluded.expires_at,
-            released = false
+            ttl = excluded.ttl, released = false
         where own.released or own.expires_at <= quipu.now_micros()
+            or (own.expires_at - quipu.now_micros()) / 2 > own.ttl
         returning owner, epoch, expires_at";
     get_lease = "select owner, epoch, expires_at from quipu.leases where name = $1";
-    renew_lease = "update quipu.leases set expires_at = quipu.now_micros() + $3
+    renew_lease = "update quipu.leases set expires_at = quipu.now_micros() + $3, ttl = $3
         where name = $1 and epoch = $2 and not released returning owner, epoch, expires_at";
     release_lease = "update quipu.leases
         set released = true, expires_at = least(expires_at, quipu.now_micros())

@@ -1,23 +1,23 @@
 //! The handle: where the contract meets the database.
 
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use quipu_core::{
-    AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
-    ListStreams, LogId, LogIdentity, LogRead, Position, ReadAll, ReadError, ReadIndex, ReadStream,
-    Registry, Rights, Snapshots, StreamInfo, StreamName, StreamRead, Subscribe, SubscribeError,
-    Subscription, Timestamp,
+    AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, Incarnation, IndexRead,
+    Leases, ListStreams, LogId, LogIdentity, LogRead, Position, ReadAll, ReadError, ReadIndex,
+    ReadStream, Registry, Rights, Snapshots, StreamInfo, StreamName, StreamRead, Subscribe,
+    SubscribeError, Subscription, Timestamp,
 };
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow, Postgres};
+use sqlx::query::Query;
 use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
-use crate::error::{Again, DatabaseError, OpenError};
+use crate::error::{Again, DatabaseError, OpenError, late};
 use crate::group::Queue;
 use crate::life::Life;
 use crate::migrate;
@@ -123,7 +123,7 @@ impl PostgresStore {
             listening,
             patience: options.patience,
             answer_time: options.answer_time,
-            watch: Watch::new(),
+            watch: Watch::default(),
             queue: Queue::new(options.group_count),
             table,
             known,
@@ -220,9 +220,11 @@ fn pool(options: &PostgresOptions, known: &Arc<Known>) -> PgPool {
 /// Lets go of a connection on which no answer came: it must not wait for one in the pool.
 pub(crate) fn hung(mut connection: PoolConnection<Postgres>) -> sqlx::Error {
     connection.close_on_drop();
-    let text = "the database did not answer in time";
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+    late()
 }
+
+/// A statement with what is bound to it.
+pub(crate) type Bound<'q> = Query<'q, Postgres, PgArguments>;
 
 impl Shared {
     /// The log's lives, as far as is known.
@@ -234,6 +236,12 @@ impl Shared {
         self.known.log
     }
 
+    /// The life of the log that it is in, as far as is known.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        let life = self.known.life.read().unwrap_or_else(PoisonError::into_inner);
+        life.lives.current()
+    }
+
     pub(crate) fn identity(&self) -> LogIdentity {
         self.life().identity(self.known.log, &self.known.name)
     }
@@ -242,7 +250,11 @@ impl Shared {
     pub(crate) async fn find_life(&self) -> Result<(), DatabaseError> {
         let failed = |cause| self.sql.read_lives.failed(cause);
         let mut connection = self.pool.acquire().await.map_err(failed)?;
-        self.known.set(Life::find(&self.sql, &mut connection, self.known.log).await?);
+        let life = Life::find(&self.sql, &mut connection, self.known.log);
+        match self.in_time(life).await {
+            Some(life) => self.known.set(life?),
+            None => return Err(failed(hung(connection))),
+        }
         Ok(())
     }
 
@@ -251,13 +263,7 @@ impl Shared {
         let failed = |cause| self.sql.frontier.failed(cause);
         let mut again = Again::default();
         let row = loop {
-            let mut connection = self.pool.acquire().await.map_err(failed)?;
-            let asked = sqlx::query(self.sql.frontier.text()).fetch_one(&mut *connection);
-            let row = match self.in_time(asked).await {
-                Some(row) => row,
-                None => Err(hung(connection)),
-            };
-            match row.map_err(failed) {
+            match self.fetch_one(sqlx::query(self.sql.frontier.text())).await.map_err(failed) {
                 Ok(row) => break row,
                 Err(error) if again.helps(&error).await => {}
                 Err(error) => return Err(error),
@@ -277,12 +283,44 @@ impl Shared {
         tokio::time::timeout(self.answer_time, asked).await.ok()
     }
 
+    /// Runs a statement on a connection of the pool. All the rows that it answers, if they come in
+    /// time.
+    pub(crate) async fn fetch(&self, statement: Bound<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        match self.in_time(statement.fetch_all(&mut *connection)).await {
+            Some(rows) => rows,
+            None => Err(hung(connection)),
+        }
+    }
+
+    /// The first row that a statement answers, if there is one.
+    pub(crate) async fn fetch_optional(
+        &self,
+        statement: Bound<'_>,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
+        Ok(self.fetch(statement).await?.into_iter().next())
+    }
+
+    /// The row that a statement answers.
+    pub(crate) async fn fetch_one(&self, statement: Bound<'_>) -> Result<PgRow, sqlx::Error> {
+        self.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Runs a statement that changes something, and answers how many rows it changed.
+    pub(crate) async fn execute(&self, statement: Bound<'_>) -> Result<u64, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        match self.in_time(statement.execute(&mut *connection)).await {
+            Some(done) => Ok(done?.rows_affected()),
+            None => Err(hung(connection)),
+        }
+    }
+
     /// How long the oldest transaction that holds readers back is open.
     pub(crate) async fn held_back(&self) -> Result<Duration, DatabaseError> {
         let statement = &self.sql.held_back;
-        let millis = sqlx::query_scalar(statement.text()).fetch_one(&self.pool).await;
-        let millis = millis.map_err(|cause| statement.failed(cause))?;
-        Ok(Duration::from_millis(u64_of(millis)))
+        let row = self.fetch_one(sqlx::query(statement.text())).await;
+        let millis = row.and_then(|row| row.try_get(0));
+        Ok(Duration::from_millis(u64_of(millis.map_err(|cause| statement.failed(cause))?)))
     }
 
     /// The highest frontier that was seen.

@@ -1,25 +1,32 @@
-//! The watch: a task that sees the log grow, wakes who waits for that, and tells other nodes.
+//! The watch: a task that sees the log grow, calls whom that concerns, and tells other nodes.
 //!
 //! It looks at the frontier: at once after an append of this node, soon after another node told that
 //! it appended, and from time to time where nobody told, since who appends in a transaction of their
-//! own tells nobody. It looks at nothing while nobody waits. It tells others at most so often, in a
+//! own tells nobody. Where something came it looks at its names, once for all who follow
+//! (`followers`). It looks at nothing while nobody waits. It tells others at most so often, in a
 //! transaction of its own: a notification inside an append would make commits wait for each other.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use event_listener::{Event, EventListener};
+use quipu_core::Position;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::error::DatabaseError;
+use crate::followers::{Came, Followed, Follower, Followers, Part, State};
+use crate::rows::i64_of;
 use crate::store::Shared;
 
 /// How often the log is looked at where nobody tells of it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often it is looked at while an append holds the frontier back.
-const HELD_INTERVAL: Duration = Duration::from_millis(5);
+/// How often it is looked at while an append holds the frontier back, at first and later.
+const HELD_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
+/// Of so many events that came the names are not looked at: everybody has to look.
+const NAMES_MAX: usize = 1_024;
 /// How often it is looked whether a transaction holds readers back for long.
 const HELD_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often other nodes are told at most.
@@ -64,8 +71,9 @@ impl Counters {
 }
 
 /// What the task and those who wait share.
+#[derive(Default)]
 pub(crate) struct Watch {
-    grown: Event,
+    followers: Followers,
     /// Something may have been appended, or somebody began to wait.
     hint: Notify,
     waiting_count: AtomicUsize,
@@ -75,16 +83,6 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new() -> Self {
-        Self {
-            grown: Event::new(),
-            hint: Notify::new(),
-            waiting_count: AtomicUsize::new(0),
-            has_appended: AtomicBool::new(false),
-            is_stopped: AtomicBool::new(false),
-        }
-    }
-
     /// Starts the tasks of a store. They end with it.
     pub(crate) fn start(shared: &Arc<Shared>) {
         tokio::spawn(look(Arc::downgrade(shared)));
@@ -99,33 +97,62 @@ impl Watch {
     /// Whoever waits is told that nothing more comes.
     pub(crate) fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);
-        self.grown.notify(usize::MAX);
+        self.followers.call_all();
         self.hint.notify_one();
     }
+}
 
-    /// A place among those who wait.
-    pub(crate) fn listen(&self) -> Waiter<'_> {
-        Waiter { listener: self.grown.listen(), watch: self }
+/// A place among those who follow. What comes from when it is taken on is not missed.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    follower: Arc<Follower>,
+}
+
+/// Why one who waited was called.
+#[derive(Debug)]
+pub(crate) enum Called {
+    /// It has to look.
+    Look,
+    /// Nothing that it follows is there up to this place of the log.
+    Passed(Position),
+    /// Nothing more comes.
+    Closed,
+}
+
+impl Seat {
+    pub(crate) fn take(shared: &Arc<Shared>, followed: Followed) -> Self {
+        let follower = shared.watch.followers.add(followed);
+        Self { shared: Arc::clone(shared), follower }
+    }
+
+    /// Waits to be called. Who follows the log says up to where it knows what is there.
+    pub(crate) async fn wait(&self, known: Option<Position>) -> Called {
+        let watch = &self.shared.watch;
+        let _waiting = Waiting::begin(watch);
+        if let Some(known) = known {
+            self.follower.set(State::Waiting(known));
+            // What was seen before this was not told.
+            if self.shared.seen() > known {
+                self.follower.set(State::Busy);
+                return Called::Look;
+            }
+        }
+        if watch.is_stopped.load(Ordering::SeqCst) {
+            return Called::Closed;
+        }
+        watch.hint.notify_one();
+        let told = self.follower.called().await;
+        match told {
+            _ if watch.is_stopped.load(Ordering::SeqCst) => Called::Closed,
+            State::Passed(position) => Called::Passed(position),
+            State::Busy | State::Waiting(_) => Called::Look,
+        }
     }
 }
 
-/// One who waits for the log to grow.
-pub(crate) struct Waiter<'a> {
-    listener: EventListener,
-    watch: &'a Watch,
-}
-
-impl Waiter<'_> {
-    /// Waits. Answers whether the store is still open.
-    pub(crate) async fn wait(self) -> bool {
-        let Self { listener, watch } = self;
-        let _waiting = Waiting::begin(watch);
-        if watch.is_stopped.load(Ordering::SeqCst) {
-            return false;
-        }
-        watch.hint.notify_one();
-        listener.await;
-        !watch.is_stopped.load(Ordering::SeqCst)
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.watch.followers.remove(&self.follower);
     }
 }
 
@@ -146,8 +173,12 @@ impl Drop for Waiting<'_> {
 
 /// What the task knows from one look to the next.
 struct Looker {
-    /// The last event that was seen, be it above the frontier or not.
-    last: quipu_core::Position,
+    /// Everything up to here was told.
+    frontier: Position,
+    /// What is above the frontier, and was told to those who follow streams.
+    told: HashSet<Position>,
+    /// When to look again while an append holds the frontier back.
+    held_pause: Duration,
     told_at: Instant,
     /// When it was last looked whether a transaction holds readers back.
     held_at: Instant,
@@ -156,7 +187,9 @@ struct Looker {
 
 async fn look(store: Weak<Shared>) {
     let mut looker = Looker {
-        last: quipu_core::Position::START,
+        frontier: Position::START,
+        told: HashSet::new(),
+        held_pause: HELD_INTERVALS[0],
         told_at: Instant::now(),
         held_at: Instant::now(),
         retry: RETRY[0],
@@ -173,27 +206,19 @@ async fn look(store: Weak<Shared>) {
 }
 
 impl Looker {
-    /// Looks at the log if somebody waits, wakes and tells. Answers how long to wait then.
+    /// Looks at the log if somebody waits, calls and tells. Answers how long to wait then.
     async fn step(&mut self, shared: &Shared) -> Duration {
         let watch = &shared.watch;
         let is_waited_for = watch.waiting_count.load(Ordering::SeqCst) > 0;
         let mut pause = LOOK_INTERVAL;
         if is_waited_for {
-            if let Ok(end) = shared.end().await {
+            if let Ok(next) = self.see(shared).await {
                 self.retry = RETRY[0];
-                let seen = end.frontier.max(end.last);
-                let is_held = end.frontier < end.last;
-                if seen > self.last || is_held {
-                    self.last = seen;
-                    watch.grown.notify(usize::MAX);
-                }
-                if is_held {
-                    pause = HELD_INTERVAL;
-                }
+                pause = next;
             } else {
                 // Those who wait find out themselves what is the matter when they look.
                 shared.counters.looks_failed.fetch_add(1, Ordering::Relaxed);
-                watch.grown.notify(usize::MAX);
+                watch.followers.call_all();
                 pause = self.retry;
                 self.retry = (self.retry * 2).min(RETRY[1]);
             }
@@ -214,9 +239,70 @@ impl Looker {
             self.told_at = Instant::now();
             let told = sqlx::query(shared.sql.notify.text()).bind(channel(shared));
             // Nobody misses it for good: the others look from time to time.
-            told.execute(&shared.pool).await.ok();
+            shared.execute(told).await.ok();
         }
         pause
+    }
+
+    /// Sees what came, and calls those whom it concerns. Answers when to look again.
+    async fn see(&mut self, shared: &Shared) -> Result<Duration, DatabaseError> {
+        let followers = &shared.watch.followers;
+        let end = shared.end().await?;
+        if end.frontier < self.frontier {
+            // Another life of the log: what was told may not hold.
+            self.told.clear();
+            self.frontier = end.frontier;
+            followers.call_all();
+            return Ok(LOOK_INTERVAL);
+        }
+        let top = end.last.max(end.frontier);
+        if top > self.frontier {
+            let came = self.names_up_to(top, shared).await?;
+            match &came {
+                Some(came) => {
+                    for event in came {
+                        if self.told.insert(event.position) {
+                            followers.call_stream(&event.stream);
+                        }
+                    }
+                }
+                None => followers.call_streams(),
+            }
+            let came = came.as_deref();
+            followers.tell_log(Part { after: self.frontier, frontier: end.frontier, came });
+        }
+        let is_held = end.frontier < end.last;
+        if end.frontier > self.frontier || !is_held {
+            self.held_pause = HELD_INTERVALS[0];
+        }
+        self.frontier = end.frontier;
+        self.told.retain(|position| *position > end.frontier);
+        if !is_held {
+            return Ok(LOOK_INTERVAL);
+        }
+        let pause = self.held_pause;
+        self.held_pause = (self.held_pause * 2).min(HELD_INTERVALS[1]);
+        Ok(pause)
+    }
+
+    /// The names of what is behind the last frontier; none where they matter to nobody, or where
+    /// there are too many.
+    async fn names_up_to(
+        &self,
+        top: Position,
+        shared: &Shared,
+    ) -> Result<Option<Vec<Came>>, DatabaseError> {
+        if !shared.watch.followers.want_names() {
+            return Ok(None);
+        }
+        let statement = &shared.sql.came;
+        let came = sqlx::query(statement.text()).bind(i64_of(self.frontier.get()));
+        let came = came.bind(i64_of(top.get())).bind(i64_of(NAMES_MAX as u64));
+        let rows = shared.fetch(came).await;
+        let came =
+            rows.and_then(|rows| rows.iter().map(Came::from_row).collect::<Result<Vec<_>, _>>());
+        let came = came.map_err(|cause| statement.failed(cause))?;
+        Ok((came.len() < NAMES_MAX).then_some(came))
     }
 }
 

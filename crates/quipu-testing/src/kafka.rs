@@ -26,6 +26,7 @@ struct Node {
     config: PathBuf,
     port: u16,
     jars: PathBuf,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -35,6 +36,7 @@ pub struct ClusterOptions {
     settings: String,
     listeners: Vec<Listener>,
     users: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +68,13 @@ impl ClusterOptions {
     pub fn listener_behind(mut self, name: &str, port: u16) -> Self {
         let (name, protocol) = (name.to_owned(), "PLAINTEXT".to_owned());
         self.listeners.push(Listener { name, protocol, advertised: Some(port) });
+        self
+    }
+
+    /// What every broker has in its environment: by which clock it goes, for one.
+    #[must_use]
+    pub fn environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
         self
     }
 
@@ -101,7 +110,8 @@ impl Cluster {
             fs::write(&config, text).expect("the directory is the test's");
             fs::create_dir(config.with_extension("tmp")).expect("the directory is the test's");
             let port = ports.first().copied().unwrap_or(0);
-            nodes.push(Node { config, port, jars: jars.clone(), process: None });
+            let (jars, environment) = (jars.clone(), options.environment.clone());
+            nodes.push(Node { config, port, jars, environment, process: None });
         }
         format_all(&nodes, options);
         for node in &mut nodes {
@@ -130,6 +140,24 @@ impl Cluster {
         let at = format!("{listener}://");
         let (_, behind) = config.split_once(&at).expect("the listener was asked for");
         behind.split([',', '\n']).next().unwrap_or_default().to_owned()
+    }
+
+    /// What Apache Kafka's own client, which has nothing of ours, sees of a topic, committed: each
+    /// message's key and the id of its `CloudEvent`, each partition's in their order.
+    ///
+    /// # Panics
+    ///
+    /// Where the client fails.
+    pub fn judge(&self, topic: &str) -> Vec<(String, String)> {
+        let jars = java::kafka().expect("the brokers run with them");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/Judge.java");
+        let mut program = java::program(&jars, &source);
+        let output = program.args([&self.servers(), topic]).output().unwrap();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complained}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let words = lines.lines().map(|line| line.split_once('\t').unwrap());
+        words.map(|(key, id)| (key.to_owned(), id.to_owned())).collect()
     }
 
     /// Kills a broker: no goodbye, as when the power goes.
@@ -184,8 +212,10 @@ impl Cluster {
 
 impl Node {
     fn start(&mut self) {
-        let mut java = Command::new("java");
-        java.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        let mut java = Command::new("env");
+        java.args(self.environment.iter().map(|(name, value)| format!("{name}={value}")));
+        java.arg("java")
+            .args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg(format!("-Djava.io.tmpdir={}", self.config.with_extension("tmp").display()))
             .arg("-cp")
             .arg(self.jars.join("*"))

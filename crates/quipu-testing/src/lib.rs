@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a set-up that fails fails its test")]
 
+pub mod clock;
 pub mod java;
 pub mod kafka;
 pub mod nats;

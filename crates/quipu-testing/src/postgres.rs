@@ -1,6 +1,6 @@
 //! A `PostgreSQL` of its own for a test or a process, in a directory, on a socket and a free port.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,17 @@ pub struct Server {
     /// Removes the directory and stops what runs in it once this process is gone.
     guard: Child,
     settings: Vec<String>,
+    small_disk: Option<SmallDisk>,
+}
+
+/// What a server has on a small file system of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third")]
+pub enum OnSmallDisk {
+    /// Nothing yet: it is for a tablespace.
+    Tablespace,
+    /// The write-ahead log, in segments of 1 MB.
+    WriteAheadLog,
 }
 
 /// What a server is like that all tests of a process share.
@@ -45,12 +56,62 @@ impl Server {
             return None;
         };
         let server = Self::prepare(programs, settings);
-        let data = server.data();
-        let arguments = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"];
-        let user = format!("--username={USER}");
-        done(server.command("initdb").args(arguments).arg(user).arg("-D").arg(data));
+        server.initialize(&[]);
         server.resume();
         Some(server)
+    }
+
+    /// Starts a server with a small file system of a size such as `32m` beside its own; `None`, and a
+    /// line that says so, where none can be mounted: that takes root, and a name space of its own.
+    pub fn start_with_small_disk(
+        size: &str,
+        holds: OnSmallDisk,
+        settings: &[&str],
+    ) -> Option<Self> {
+        let Some(programs) = programs() else {
+            crate::skip("PostgreSQL");
+            return None;
+        };
+        let mut server = Self::prepare(programs, settings);
+        server.small_disk = SmallDisk::mount(&server.directory.path().join("small"), size);
+        let Some(disk) = &server.small_disk else {
+            crate::skip("a small file system (root, unshare and mount)");
+            return None;
+        };
+        let log = format!("--waldir={}", disk.place.join("log").display());
+        match holds {
+            OnSmallDisk::Tablespace => server.initialize(&[]),
+            OnSmallDisk::WriteAheadLog => server.initialize(&["--wal-segsize=1", &log]),
+        }
+        server.resume();
+        Some(server)
+    }
+
+    fn initialize(&self, arguments: &[&str]) {
+        let mut initdb = self.command("initdb");
+        initdb.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]);
+        initdb.arg(format!("--username={USER}")).args(arguments);
+        done(initdb.arg("-D").arg(self.data()));
+    }
+
+    /// Where the small file system is, as the server sees it.
+    ///
+    /// # Panics
+    ///
+    /// If the server has none.
+    pub fn small_disk(&self) -> &Path {
+        &self.small_disk.as_ref().unwrap().place
+    }
+
+    /// Makes the small file system larger, while the server runs.
+    ///
+    /// # Panics
+    ///
+    /// If the server has none.
+    pub fn grow_small_disk(&self, size: &str) {
+        let disk = self.small_disk.as_ref().unwrap();
+        let mut mount = disk.within("mount");
+        done(mount.args(["-o", &format!("remount,size={size}")]).arg(&disk.place));
     }
 
     /// A standby that follows this server, started.
@@ -83,7 +144,8 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let guard = guard(directory.path());
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let server = Self { directory, programs, port, guard, settings };
+        let small_disk = None;
+        let server = Self { directory, programs, port, guard, settings, small_disk };
         if is_root() {
             // PostgreSQL does not run as root.
             done(Command::new("chown").arg("postgres").arg(server.directory.path()));
@@ -109,6 +171,12 @@ impl Server {
     pub fn stop(&self) {
         let mut stop = self.command("pg_ctl");
         done(stop.args(["stop", "-m", "immediate", "-w", "-s", "-D"]).arg(self.data()));
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        let mut status = self.command("pg_ctl");
+        status.args(["status", "-s", "-D"]).arg(self.data()).status().unwrap().success()
     }
 
     /// Makes a standby the primary.
@@ -172,8 +240,12 @@ impl Server {
     /// One of `PostgreSQL`'s programs, as the user that may run it.
     pub fn command(&self, program: &str) -> Command {
         let program = self.programs.join(program);
+        let start = |program| match &self.small_disk {
+            Some(disk) => disk.within(program),
+            None => Command::new(program),
+        };
         let mut command = if is_root() {
-            let mut command = Command::new("runuser");
+            let mut command = start("runuser");
             command.args(["-u", "postgres", "--"]).arg(program);
             command
         } else {
@@ -189,6 +261,52 @@ impl Drop for Server {
         // The guard sees its input end, and cleans up.
         drop(self.guard.stdin.take());
         self.guard.wait().ok();
+    }
+}
+
+/// A small file system that only those see that are started within it. It goes with this value, or with
+/// the process, however that ends.
+#[derive(Debug)]
+struct SmallDisk {
+    /// Holds the name space that it is mounted in.
+    holder: Child,
+    place: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts it; `None` where that is not allowed.
+    fn mount(place: &Path, size: &str) -> Option<Self> {
+        const SCRIPT: &str = r#"
+            mkdir -p "$0" && mount -t tmpfs -o size="$1" none "$0" && chown postgres "$0" || exit 1
+            echo mounted
+            exec cat >/dev/null
+        "#;
+        let mut holder = Command::new("unshare");
+        holder.args(["--mount", "sh", "-c", SCRIPT]).arg(place).arg(size).current_dir("/");
+        holder.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut holder = holder.spawn().ok()?;
+        let mut told = String::new();
+        BufReader::new(holder.stdout.take()?).read_line(&mut told).ok()?;
+        if told.trim_end() != "mounted" {
+            holder.wait().ok();
+            return None;
+        }
+        Some(Self { holder, place: place.to_owned() })
+    }
+
+    /// A program that sees it.
+    fn within(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &self.holder.id().to_string(), "--", program]);
+        command.current_dir("/");
+        command
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        self.holder.wait().ok();
     }
 }
 

@@ -21,7 +21,7 @@ impl Checkpoints for PostgresStore {
             let statement = &self.shared.sql.get_checkpoint;
             let failed = |cause| checkpoint_error(statement.failed(cause));
             let row = sqlx::query(statement.text()).bind(name);
-            let row = row.fetch_optional(&self.shared.pool).await.map_err(failed)?;
+            let row = self.shared.fetch_optional(row).await.map_err(failed)?;
             let Some(row) = row else { return Ok(None) };
             let read = || -> Result<_, sqlx::Error> {
                 let incarnation = Incarnation::new(u64_of(row.try_get(1)?));
@@ -53,7 +53,7 @@ impl Checkpoints for PostgresStore {
             let row = sqlx::query(statement.text()).bind(&name).bind(i64_of(epoch));
             let row = row.bind(old.map(|old| i64_of(old.get()))).bind(i64_of(new.position.get()));
             let row = row.bind(number_of(new.incarnation));
-            let row = row.fetch_one(&self.shared.pool).await.map_err(failed)?;
+            let row = self.shared.fetch_one(row).await.map_err(failed)?;
             if row.try_get(0).map_err(failed)? {
                 return Ok(());
             }
@@ -70,8 +70,9 @@ impl Checkpoints for PostgresStore {
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>, CheckpointError>> {
         Box::pin(async move {
             let statement = &self.shared.sql.list_checkpoints;
-            let names = sqlx::query_scalar(statement.text()).fetch_all(&self.shared.pool).await;
-            names.map_err(|cause| checkpoint_error(statement.failed(cause)))
+            let failed = |cause| checkpoint_error(statement.failed(cause));
+            let rows = self.shared.fetch(sqlx::query(statement.text())).await.map_err(failed)?;
+            rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)
         })
     }
 }

@@ -43,7 +43,7 @@ impl Leases for PostgresStore {
             loop {
                 let statement = &self.shared.sql.acquire_lease;
                 let row = sqlx::query(statement.text()).bind(name).bind(text(owner));
-                let row = row.bind(micros(ttl)).fetch_optional(&self.shared.pool).await;
+                let row = self.shared.fetch_optional(row.bind(micros(ttl))).await;
                 let row = row.map_err(|cause| failed(statement.failed(cause)))?;
                 if let Some(row) = row {
                     let lease = from_row(name, &row);
@@ -66,7 +66,7 @@ impl Leases for PostgresStore {
         Box::pin(async move {
             let statement = &self.shared.sql.renew_lease;
             let row = sqlx::query(statement.text()).bind(&lease.name).bind(i64_of(lease.epoch));
-            let row = row.bind(micros(ttl)).fetch_optional(&self.shared.pool).await;
+            let row = self.shared.fetch_optional(row.bind(micros(ttl))).await;
             let row = row.map_err(|cause| failed(statement.failed(cause)))?;
             let row = row.ok_or_else(|| lost(lease))?;
             from_row(&lease.name, &row).map_err(|cause| failed(statement.failed(cause)))
@@ -77,9 +77,9 @@ impl Leases for PostgresStore {
         Box::pin(async move {
             let statement = &self.shared.sql.release_lease;
             let done = sqlx::query(statement.text()).bind(&lease.name).bind(i64_of(lease.epoch));
-            let done = done.execute(&self.shared.pool).await;
+            let done = self.shared.execute(done).await;
             let done = done.map_err(|cause| failed(statement.failed(cause)))?;
-            if done.rows_affected() == 1 { Ok(()) } else { Err(lost(lease)) }
+            if done == 1 { Ok(()) } else { Err(lost(lease)) }
         })
     }
 
@@ -90,7 +90,7 @@ impl Leases for PostgresStore {
             }
             let statement = &self.shared.sql.get_lease;
             let row = sqlx::query(statement.text()).bind(name);
-            let row = row.fetch_optional(&self.shared.pool).await;
+            let row = self.shared.fetch_optional(row).await;
             let row = row.map_err(|cause| failed(statement.failed(cause)))?;
             let lease = row.map(|row| from_row(name, &row)).transpose();
             lease.map_err(|cause| failed(statement.failed(cause)))

@@ -3,13 +3,14 @@ use quipu_core::{
     PARKED_ITEMS_MAX, ParkedItem, Position, REQUESTS_MAX, Registry, RegistryError, Timestamp,
 };
 use serde_json::{Value, json};
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::{is_name, text};
 use crate::error::{DatabaseError, corrupt};
 use crate::rows::{i64_of, position_of, u64_of};
-use crate::store::PostgresStore;
+use crate::sql::Sql;
+use crate::store::{PostgresStore, hung};
 
 fn failed(error: DatabaseError) -> RegistryError {
     RegistryError::Storage(error.into())
@@ -40,16 +41,16 @@ impl Registry for PostgresStore {
                 .bind(i64_of(status.parked_count))
                 .bind(parked_to_bytes(&status.parked))
                 .bind(status.reported_at.as_micros());
-            let done = report.execute(&self.shared.pool).await;
-            let done = done.map_err(|cause| failed(statement.failed(cause)))?;
-            if done.rows_affected() == 1 {
+            let done = self.shared.execute(report).await;
+            if done.map_err(|cause| failed(statement.failed(cause)))? == 1 {
                 return Ok(());
             }
             let statement = &self.shared.sql.component_epoch;
-            let current = sqlx::query_scalar(statement.text()).bind(kind.as_str()).bind(name);
-            let current = current.bind(i64::from(*version)).fetch_optional(&self.shared.pool).await;
-            let current: Option<i64> = current.map_err(|cause| failed(statement.failed(cause)))?;
-            let current = current.map_or(0, u64_of);
+            let of_epoch = |cause| failed(statement.failed(cause));
+            let row = sqlx::query(statement.text()).bind(kind.as_str()).bind(name);
+            let row = self.shared.fetch_optional(row.bind(i64::from(*version))).await;
+            let current = row.map_err(of_epoch)?.map(|row| row.try_get(0)).transpose();
+            let current = current.map_err(of_epoch)?.map_or(0, u64_of);
             Err(RegistryError::StaleEpoch { epoch: status.epoch, current })
         })
     }
@@ -57,7 +58,7 @@ impl Registry for PostgresStore {
     fn components(&self) -> BoxFuture<'_, Result<Vec<ComponentStatus>, RegistryError>> {
         Box::pin(async move {
             let statement = &self.shared.sql.list_components;
-            let rows = sqlx::query(statement.text()).fetch_all(&self.shared.pool).await;
+            let rows = self.shared.fetch(sqlx::query(statement.text())).await;
             let rows = rows.map_err(|cause| failed(statement.failed(cause)))?;
             let mut all = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>();
             if let Ok(all) = &mut all {
@@ -71,7 +72,7 @@ impl Registry for PostgresStore {
         Box::pin(async move {
             let statement = &self.shared.sql.remove_component;
             let removed = sqlx::query(statement.text()).bind(key.kind.as_str()).bind(&key.name);
-            let removed = removed.bind(i64::from(key.version)).execute(&self.shared.pool).await;
+            let removed = self.shared.execute(removed.bind(i64::from(key.version))).await;
             removed.map_err(|cause| failed(statement.failed(cause)))?;
             Ok(())
         })
@@ -83,26 +84,14 @@ impl Registry for PostgresStore {
         request: ComponentRequest,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         Box::pin(async move {
-            let statement = &self.shared.sql.lock_component;
-            let of_lock = |cause| failed(statement.failed(cause));
-            let mut transaction = self.shared.pool.begin().await.map_err(of_lock)?;
-            let (kind, version) = (key.kind.as_str(), i64::from(key.version));
-            let count = sqlx::query_scalar(statement.text()).bind(kind).bind(&key.name);
-            let count = count.bind(version).fetch_optional(&mut *transaction).await;
-            let count: Option<i64> = count.map_err(of_lock)?;
-            let Some(count) = count else {
-                return Err(RegistryError::Unknown { key: key.clone() });
-            };
-            if u64_of(count) >= REQUESTS_MAX as u64 {
-                return Err(RegistryError::TooManyRequests);
+            let sql = &self.shared.sql;
+            let of_lock = |cause| failed(sql.lock_component.failed(cause));
+            let mut connection = self.shared.pool.acquire().await.map_err(of_lock)?;
+            let adding = add_request(sql, &mut connection, key, request);
+            match self.shared.in_time(adding).await {
+                Some(added) => added,
+                None => Err(of_lock(hung(connection))),
             }
-            let (name, position) = request_to_row(request);
-            let statement = &self.shared.sql.add_request;
-            let added = sqlx::query(statement.text()).bind(kind).bind(&key.name).bind(version);
-            let added = added.bind(name).bind(position.map(|it| it.get().cast_signed()));
-            let added = added.execute(&mut *transaction).await;
-            added.map_err(|cause| failed(statement.failed(cause)))?;
-            transaction.commit().await.map_err(|cause| failed(statement.failed(cause)))
         })
     }
 
@@ -113,7 +102,7 @@ impl Registry for PostgresStore {
         Box::pin(async move {
             let statement = &self.shared.sql.take_requests;
             let rows = sqlx::query(statement.text()).bind(key.kind.as_str()).bind(&key.name);
-            let rows = rows.bind(i64::from(key.version)).fetch_all(&self.shared.pool).await;
+            let rows = self.shared.fetch(rows.bind(i64::from(key.version))).await;
             let rows = rows.map_err(|cause| failed(statement.failed(cause)))?;
             let read = |row: &PgRow| {
                 let position: Option<i64> = row.try_get(1)?;
@@ -124,6 +113,34 @@ impl Registry for PostgresStore {
             requests.map_err(|cause| RegistryError::Storage(corrupt(cause)))
         })
     }
+}
+
+async fn add_request(
+    sql: &Sql,
+    connection: &mut PgConnection,
+    key: &ComponentKey,
+    request: ComponentRequest,
+) -> Result<(), RegistryError> {
+    let statement = &sql.lock_component;
+    let of_lock = |cause| failed(statement.failed(cause));
+    let mut transaction = connection.begin().await.map_err(of_lock)?;
+    let (kind, version) = (key.kind.as_str(), i64::from(key.version));
+    let count = sqlx::query_scalar(statement.text()).bind(kind).bind(&key.name);
+    let count = count.bind(version).fetch_optional(&mut *transaction).await;
+    let count: Option<i64> = count.map_err(of_lock)?;
+    let Some(count) = count else {
+        return Err(RegistryError::Unknown { key: key.clone() });
+    };
+    if u64_of(count) >= REQUESTS_MAX as u64 {
+        return Err(RegistryError::TooManyRequests);
+    }
+    let (name, position) = request_to_row(request);
+    let statement = &sql.add_request;
+    let added = sqlx::query(statement.text()).bind(kind).bind(&key.name).bind(version);
+    let added = added.bind(name).bind(position.map(|it| it.get().cast_signed()));
+    let added = added.execute(&mut *transaction).await;
+    added.map_err(|cause| failed(statement.failed(cause)))?;
+    transaction.commit().await.map_err(|cause| failed(statement.failed(cause)))
 }
 
 fn from_row(row: &PgRow) -> Result<ComponentStatus, sqlx::Error> {

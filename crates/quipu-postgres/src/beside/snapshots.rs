@@ -14,7 +14,7 @@ impl Snapshots for PostgresStore {
         Box::pin(async move {
             let statement = &self.shared.sql.get_snapshot;
             let row = sqlx::query(statement.text()).bind(key).bind(i64_of(at.get()));
-            let row = row.fetch_optional(&self.shared.pool).await;
+            let row = self.shared.fetch_optional(row).await;
             let row = row.map_err(|cause| statement.failed(cause))?;
             let read = row.map(|row| {
                 let data = Bytes::from(row.try_get::<Vec<u8>, _>(1)?);
@@ -33,7 +33,7 @@ impl Snapshots for PostgresStore {
             let statement = &self.shared.sql.put_snapshot;
             let put = sqlx::query(statement.text()).bind(key);
             let put = put.bind(i64_of(snapshot.position.get())).bind(&*snapshot.data);
-            put.execute(&self.shared.pool).await.map_err(|cause| statement.failed(cause))?;
+            self.shared.execute(put).await.map_err(|cause| statement.failed(cause))?;
             Ok(())
         })
     }
@@ -46,9 +46,9 @@ impl Snapshots for PostgresStore {
         Box::pin(async move {
             let statement = &self.shared.sql.prune_snapshots;
             let pruned = sqlx::query(statement.text()).bind(key).bind(i64_of(keep as u64));
-            let pruned = pruned.execute(&self.shared.pool).await;
+            let pruned = self.shared.execute(pruned).await;
             let pruned = pruned.map_err(|cause| statement.failed(cause))?;
-            Ok(usize::try_from(pruned.rows_affected()).unwrap_or(usize::MAX))
+            Ok(usize::try_from(pruned).unwrap_or(usize::MAX))
         })
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quipu_core::{
-    Append, AppendError, Delivery, EventStore, ExpectedRevision, NewEvent, Query, ReadStream,
-    Revision, StreamName, StreamState, Subscribe, SubscribeFrom,
+    Append, AppendError, Delivery, Direction, EventStore, EventType, ExpectedRevision, NewEvent,
+    Query, ReadAll, ReadError, ReadIndex, ReadStream, Revision, StreamName, StreamState, Subscribe,
+    SubscribeFrom, Term, collect,
 };
 use quipu_postgres::{PostgresOptions, PostgresStore};
 use quipu_testing::postgres::Server;
@@ -103,6 +104,47 @@ async fn an_append_on_a_network_that_hangs_ends_and_is_found_by_its_ids() {
     let found = store.append(hung).await.unwrap();
     assert!(found.replayed, "the first attempt had done it");
     assert_eq!(state(&store, "hung-1").await, StreamState::Live { last: Revision::FIRST });
+}
+
+/// Reads wait no longer: those of a page, and of what is kept beside the log. Afterwards the read goes on
+/// with the page that did not come.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_on_a_network_that_hangs_end() {
+    let Some(server) = Server::start() else { return };
+    let proxy = Proxy::to(server.port()).await;
+    let options: PostgresOptions = proxy.url("postgres").parse().unwrap();
+    let options = options.create(true).patience(Duration::from_secs(2));
+    let store = options.answer_within(Duration::from_secs(1)).open().await.unwrap();
+    let events = (0..1_200).map(|_| NewEvent::json("A", "{}").unwrap());
+    let many = Append::to_stream(stream("a-1"), ExpectedRevision::NoStream, events);
+    let last = store.append(many).await.unwrap().last.unwrap();
+    store.wait_visible(last).await.unwrap();
+    let mut log = store.read_all(ReadAll::new(Query::all())).await.unwrap().batches;
+    let first = log.next().await.unwrap().unwrap();
+
+    proxy.hang();
+    let asked = tokio::time::timeout(Duration::from_mins(1), async {
+        let page = log.next().await.map(drop).unwrap_err();
+        assert!(matches!(page, ReadError::Storage(_)), "{page:?}");
+        assert!(store.read_stream(ReadStream::new(stream("a-1"))).await.is_err());
+        assert!(store.stream_info(stream("a-1")).await.is_err());
+        assert!(store.read_index(first_of_type("A")).await.is_err());
+        assert!(store.checkpoints().list().await.is_err());
+        assert!(store.leases().get("a").await.is_err());
+        assert!(store.registry().components().await.is_err());
+        assert!(store.snapshots().get("a", last).await.is_err());
+    });
+    asked.await.expect("nothing waits for ever");
+    proxy.go_on();
+
+    let rest = collect(log).await.unwrap();
+    assert_eq!(first.count() + rest.len(), 1_200, "nothing is missing where it goes on");
+    assert!(store.checkpoints().list().await.unwrap().is_empty());
+}
+
+fn first_of_type(name: &str) -> ReadIndex {
+    let term = Term::Type(EventType::new(name).unwrap());
+    ReadIndex { term, from: None, direction: Direction::Forward, limit: 1 }
 }
 
 /// Somebody else's transaction keeps a lock: the append is given up, and nothing of it was done.

@@ -4,8 +4,10 @@
 
 mod contract;
 mod debezium;
+mod disk;
 mod failover;
 mod failures;
+mod following;
 mod opening;
 mod outbox;
 mod proxy;

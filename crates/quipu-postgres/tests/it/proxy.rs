@@ -62,6 +62,11 @@ impl Proxy {
         *self.shared.hanging.lock().unwrap() = Some(mark);
     }
 
+    /// Nothing comes through from now on, and nobody is told.
+    pub(crate) fn hang(&self) {
+        self.shared.is_hung.send_replace(true);
+    }
+
     /// What was held back goes on its way.
     pub(crate) fn go_on(&self) {
         self.shared.is_hung.send_replace(false);
