@@ -1,9 +1,10 @@
 //! A wall clock that a test sets, for the processes that it starts.
 //!
 //! It is what somebody does who sets a machine's clock: the time of day jumps, and the time that passes
-//! goes on as before. It works through libfaketime, which `.ci/install/faketime` installs.
+//! goes on as before. It works through libfaketime, which `.ci/install/faketime` installs, and not for
+//! Java.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -43,24 +44,12 @@ impl Clock {
         std::fs::rename(draft, self.file()).unwrap();
     }
 
-    /// What a process has to have in its environment to go by it.
-    pub fn environment(&self) -> Vec<(String, String)> {
-        let path = |path: &Path| path.display().to_string();
-        [
-            ("LD_PRELOAD", path(&self.library)),
-            ("FAKETIME_TIMESTAMP_FILE", path(&self.file())),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            // The time that passes, and those of files, are as they are.
-            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("NO_FAKE_STAT", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
-    }
-
     /// Lets a command go by it.
     pub fn govern(&self, command: &mut Command) {
-        command.envs(self.environment());
+        command.env("LD_PRELOAD", &self.library).env("FAKETIME_TIMESTAMP_FILE", self.file());
+        command.env("FAKETIME_CACHE_DURATION", "1");
+        // The time that passes, and those of files, are as they are.
+        command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command.env("NO_FAKE_STAT", "1");
     }
 }

@@ -26,7 +26,6 @@ struct Node {
     config: PathBuf,
     port: u16,
     jars: PathBuf,
-    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -36,7 +35,6 @@ pub struct ClusterOptions {
     settings: String,
     listeners: Vec<Listener>,
     users: Vec<String>,
-    environment: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,13 +66,6 @@ impl ClusterOptions {
     pub fn listener_behind(mut self, name: &str, port: u16) -> Self {
         let (name, protocol) = (name.to_owned(), "PLAINTEXT".to_owned());
         self.listeners.push(Listener { name, protocol, advertised: Some(port) });
-        self
-    }
-
-    /// What every broker has in its environment: by which clock it goes, for one.
-    #[must_use]
-    pub fn environment(mut self, environment: Vec<(String, String)>) -> Self {
-        self.environment = environment;
         self
     }
 
@@ -110,8 +101,7 @@ impl Cluster {
             fs::write(&config, text).expect("the directory is the test's");
             fs::create_dir(config.with_extension("tmp")).expect("the directory is the test's");
             let port = ports.first().copied().unwrap_or(0);
-            let (jars, environment) = (jars.clone(), options.environment.clone());
-            nodes.push(Node { config, port, jars, environment, process: None });
+            nodes.push(Node { config, port, jars: jars.clone(), process: None });
         }
         format_all(&nodes, options);
         for node in &mut nodes {
@@ -212,10 +202,8 @@ impl Cluster {
 
 impl Node {
     fn start(&mut self) {
-        let mut java = Command::new("env");
-        java.args(self.environment.iter().map(|(name, value)| format!("{name}={value}")));
-        java.arg("java")
-            .args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        let mut java = Command::new("java");
+        java.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg(format!("-Djava.io.tmpdir={}", self.config.with_extension("tmp").display()))
             .arg("-cp")
             .arg(self.jars.join("*"))

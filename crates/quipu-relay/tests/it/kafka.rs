@@ -1,6 +1,7 @@
 //! The Kafka sink, judged by real brokers.
 
 mod chaos;
+mod clock;
 mod consumers;
 mod killed;
 mod proxy;
@@ -29,13 +30,15 @@ const SERVERS: &str = "QUIPU_RELAY_KAFKA_SERVERS";
 
 /// Runs a test of this binary, by its name, as a child that relays.
 fn child(name: &str, directory: &Path, servers: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(DIRECTORY, directory)
-        .env(SERVERS, servers)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+    program(name, directory, servers).spawn().unwrap()
+}
+
+/// What runs such a child.
+fn program(name: &str, directory: &Path, servers: &str) -> Command {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", name, "--nocapture"]).stdout(Stdio::piped());
+    program.env(DIRECTORY, directory).env(SERVERS, servers);
+    program
 }
 
 /// One broker, for all tests that do not harm it.

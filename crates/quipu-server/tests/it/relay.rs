@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use quipu_testing::kafka::{Cluster, ClusterOptions};
 use serde_json::Value;
 
 use crate::support::Store;
@@ -110,6 +111,31 @@ fn a_file_that_cannot_be_used_is_refused_with_the_line() {
         assert_eq!(ran.code(), Some(2), "{text}");
         assert!(ran.err().contains(expected), "{text}: {}", ran.err());
     }
+}
+
+#[test]
+fn a_relay_publishes_to_a_topic_of_kafka_once() {
+    let Some(cluster) = Cluster::start(1, &ClusterOptions::default()) else { return };
+    let store = Store::with(ORDERS);
+    let (before, _) = RELAY.split_once("[file]").unwrap();
+    let kafka = format!(
+        "{before}[kafka]\nservers = \"{}\"\ntopic = \"{{category}}.paid\"\n\
+         create_topics = true\npartitions = 3\n",
+        cluster.servers()
+    );
+    let file = store.file("relay.toml", kafka);
+
+    let facts = store.json(&["relay", "check", "--config", &file]);
+    for _ in 0..2 {
+        store.run(&["relay", "run", "--config", &file, "--once"]).ok();
+    }
+
+    assert_eq!(facts[0]["sink"], "kafka");
+    let mut keys: Vec<_> = cluster.judge("order.paid").into_iter().map(|(key, _)| key).collect();
+    keys.sort();
+    assert_eq!(keys, ["order-1", "order-2"]);
+    let listed = store.json(&["relay", "list"]);
+    assert_eq!((&listed[0]["position"], &listed[0]["lag"]), (&Value::from(3), &Value::from(0)));
 }
 
 #[test]

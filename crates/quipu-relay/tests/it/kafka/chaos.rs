@@ -19,7 +19,6 @@ use quipu_testing::postgres::Server;
 
 use uuid::Uuid;
 
-use super::consumers::judge;
 use super::killed::check;
 use super::{DIRECTORY, SERVERS, child, controller, header, read_committed};
 
@@ -108,11 +107,13 @@ async fn rage(cluster: &mut Cluster, place: &Path, harm: impl Fn(usize)) -> u32 
         harm(round);
         match round {
             0 => {
-                let controller = controller(cluster).await;
-                cluster.kill(controller);
+                let before = controller(cluster).await;
+                cluster.kill(before);
                 pause(2_000).await;
+                let after = controller(cluster).await;
+                assert_ne!(after, before, "the controller moved");
                 child.kill().unwrap();
-                cluster.restart(controller);
+                cluster.restart(before);
             }
             1 => {
                 cluster.pause(1);
@@ -195,7 +196,7 @@ async fn all_of_it_arrived(cluster: &Cluster, store: &dyn EventStore) {
         let key = record.key.as_ref().map(|key| String::from_utf8(key.to_vec()).unwrap());
         (key.unwrap(), header(record, "ce_id").unwrap())
     });
-    assert_eq!(by_key(judge(cluster, TOPIC)), by_key(own));
+    assert_eq!(by_key(cluster.judge(TOPIC)), by_key(own));
 }
 
 /// The ids of each key, in their order.

@@ -1,5 +1,4 @@
-//! What others read: the programs of docs/kafka.md as they stand there, and a judge that has nothing of
-//! ours.
+//! What others read: the programs of docs/kafka.md as they stand there.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,23 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use quipu_core::{Append, EventStore, MemoryStore, NewEvent, StreamName};
 use quipu_relay::{KafkaSink, KafkaTopics, Relay};
 use quipu_testing::java;
-use quipu_testing::kafka::Cluster;
 
 use super::{PATIENCE, broker, unique};
-
-/// What Apache Kafka's own client sees of a topic, committed: each message's key and its event's id, each
-/// partition's in their order.
-pub(super) fn judge(cluster: &Cluster, topic: &str) -> Vec<(String, String)> {
-    let jars = java::kafka().expect("the brokers run with them");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumers/Judge.java");
-    let mut program = java::program(&jars, &source);
-    let output = program.args([&cluster.servers(), topic]).output().unwrap();
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complained}");
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let words = lines.lines().map(|line| line.split_once('\t').unwrap());
-    words.map(|(key, id)| (key.to_owned(), id.to_owned())).collect()
-}
 
 /// A program that runs until its value is dropped, and the lines that it prints.
 struct Program {
@@ -145,5 +129,5 @@ async fn the_consumers_of_the_page_take_each_event_once() {
         assert_eq!(printed, expected, "{language}");
     }
 
-    assert_eq!(judge(cluster, &topic).len(), 30 + 30 + 31, "though all of it came more than once");
+    assert_eq!(cluster.judge(&topic).len(), 30 + 30 + 31, "though all of it came more than once");
 }

@@ -1,10 +1,13 @@
 //! What a relay to Kafka publishes, and what becomes of what it cannot publish.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use krafka::admin::{CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions, NewTopic};
-use quipu_core::{Append, ComponentState, EventStore, MemoryStore, NewEvent, Position, StreamName};
+use quipu_core::{
+    Append, ComponentKey, ComponentKind, ComponentRequest, ComponentState, EventStore,
+    ExpectedRevision, MemoryStore, NewEvent, Position, StreamName,
+};
 use quipu_groups::{GiveUp, OnError, RunError, RunnerStatus, Running};
 use quipu_relay::{KafkaSink, KafkaTopics, Relay, Sink, SinkError};
 
@@ -167,6 +170,95 @@ async fn a_poison_event_parks_its_key_and_the_others_go_out_once() {
             (0..30).filter(|n| n % 3 == rest).map(|n: u64| n.to_string()).collect();
         assert_eq!(values(&servers, &topic, &format!("order-{rest}")).await, expected);
     }
+}
+
+/// There is no topic for it, and there never will be: its key waits, and others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_gives_no_topic_parks_its_key_and_says_why() {
+    let Some(cluster) = broker() else { return };
+    let (store, prefix) = (store(), unique("by"));
+    append(&store, "order-1", "1").await;
+    append(&store, "caf\u{e9}-1", "2").await;
+    let last = append(&store, "order-1", "3").await;
+
+    let sink = sink(&cluster.servers(), &format!("{prefix}.{{category}}"));
+    let sink = sink.checkpoint_topic(&format!("{prefix}.checkpoint"));
+    let relay = Relay::new(Arc::clone(&store), &prefix, Arc::new(sink));
+    let mut running = relay.on_error(OnError::retry(0).then_park()).spawn();
+    let status = until(&mut running, |it| it.parked_count == 1).await;
+    running.wait_for(last).await.unwrap();
+    running.stop().await.unwrap();
+
+    let cause = status.last_error.unwrap();
+    assert!(cause.contains(&format!("{prefix}.caf\u{e9}")), "{cause}");
+    let topic = format!("{prefix}.order");
+    assert_eq!(values(&cluster.servers(), &topic, "order-1").await, ["1", "3"]);
+}
+
+/// On a compacted topic a deleted stream's key goes: its last message has no value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_streams_key_is_emptied_on_a_compacted_topic() {
+    let Some(cluster) = broker() else { return };
+    let (store, topic) = (store(), unique("orders"));
+    for stream in ["order-1", "order-2"] {
+        append(&store, stream, "1").await;
+    }
+    store.delete(StreamName::new("order-1").unwrap(), ExpectedRevision::Any).await.unwrap();
+    let last = append(&store, "order-2", "2").await;
+
+    let topics = KafkaTopics::default().create().partitions(1).compacted();
+    let sink = Arc::new(sink(&cluster.servers(), &topic).topics(topics));
+    let mut running = Relay::new(Arc::clone(&store), &topic, sink).tombstones("order").spawn();
+    running.wait_for(last).await.unwrap();
+    running.stop().await.unwrap();
+
+    let told: Vec<_> = read_committed(&cluster.servers(), &topic)
+        .await
+        .iter()
+        .map(|it| (it.key.as_deref().unwrap().to_vec(), it.value.is_some()))
+        .collect();
+    let told: Vec<_> = told.iter().map(|(key, has)| (key.as_slice(), *has)).collect();
+    let (one, two) = (&b"order-1"[..], &b"order-2"[..]);
+    assert_eq!(told, [(one, true), (two, true), (one, false), (two, true)]);
+}
+
+/// Whoever sees the registry has it in hand, wherever the relay runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_is_paused_resumed_and_replayed_through_the_registry() {
+    let Some(cluster) = broker() else { return };
+    let (store, topic) = (store(), unique("orders"));
+    let first = append(&store, "order-1", "1").await;
+    let own = Arc::new(sink(&cluster.servers(), &topic));
+    let relay = Relay::new(Arc::clone(&store), &topic, own);
+    let mut running = relay.spawn();
+    running.wait_for(first).await.unwrap();
+    let key = ComponentKey { kind: ComponentKind::Relay, name: topic.clone(), version: 1 };
+    let ask = async |request| store.registry().request(&key, request).await.unwrap();
+
+    ask(ComponentRequest::Pause).await;
+    until(&mut running, |it| it.state == ComponentState::Paused).await;
+    let last = append(&store, "order-1", "2").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let while_paused = values(&cluster.servers(), &topic, "order-1").await;
+    ask(ComponentRequest::Resume).await;
+    running.wait_for(last).await.unwrap();
+    let resumed = values(&cluster.servers(), &topic, "order-1").await;
+    ask(ComponentRequest::ReplayFrom(first)).await;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut replayed = Vec::new();
+    while replayed.len() < 3 {
+        assert!(Instant::now() < deadline, "{replayed:?}, {:?}", running.status());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        replayed = values(&cluster.servers(), &topic, "order-1").await;
+    }
+    running.stop().await.unwrap();
+
+    assert_eq!(while_paused, ["1"]);
+    assert_eq!(resumed, ["1", "2"]);
+    assert_eq!(replayed, ["1", "2", "2"], "what is behind the position comes again");
+    let status = store.registry().components().await.unwrap();
+    let own = status.iter().find(|it| it.key == key).unwrap();
+    assert_eq!((own.position, own.lag), (last, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
