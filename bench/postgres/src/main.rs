@@ -1,21 +1,29 @@
-//! The store on `PostgreSQL` beside a bare `INSERT`, on the same server with sync on.
+//! The store on `PostgreSQL` beside a bare `INSERT`, and beside `disintegrate-postgres`, on the same
+//! server with sync on.
 //!
-//! Each row is measured in rounds, one after the other of both, and what counts is the ratio of the
-//! medians: `pgbench` with a prepared `INSERT` of the same bytes into a table with a primary key and
-//! nothing else, and appends to streams of their own at the revision expected, with types and tags
-//! indexed. `--seconds N` and `--rounds N` say for how long.
+//! Each row is measured in rounds, one after the other, and what counts is the ratio of the medians:
+//!
+//! - `pgbench` with a prepared `INSERT` of the same bytes into a table with a primary key and nothing
+//!   else;
+//! - `disintegrate-postgres`, which has no streams: events with an id that is indexed, and decisions by
+//!   queries on it;
+//! - appends to streams of their own at the revision expected, with types, ids and tags indexed.
+//!
+//! `--seconds N` and `--rounds N` say for how long, `--growth N` up to how many events the log grows
+//! in the last rows; `--quick` is a look. `--json FILE` writes the rows as lines of JSON as well.
 
-use std::io::Write as _;
-use std::process::Stdio;
+mod bare;
+mod own;
+mod peer;
+mod reading;
+mod report;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quipu_core::{
-    Append, EventStore, ExpectedRevision, NewEvent, Query, ReadAll, Revision, StreamName,
-};
-use quipu_postgres::{PostgresOptions, PostgresStore};
-use quipu_testing::postgres::{Server, USER};
+use quipu_testing::postgres::Server;
+use report::{Report, median};
 
 /// What one row measures.
 #[derive(Clone, Copy)]
@@ -27,53 +35,44 @@ struct Job {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
+    /// To a stream of its own each.
     Plain,
+    /// And each event with a tag.
     Tagged,
+    /// And on the condition that nobody else appended with the tag meanwhile.
     Conditioned,
 }
 
-const JOBS: [Job; 9] = [
-    Job { clients: 1, events: 1, kind: Kind::Plain },
-    Job { clients: 16, events: 1, kind: Kind::Plain },
-    Job { clients: 64, events: 1, kind: Kind::Plain },
-    Job { clients: 1, events: 100, kind: Kind::Plain },
-    Job { clients: 16, events: 100, kind: Kind::Plain },
-    Job { clients: 4, events: 1_000, kind: Kind::Plain },
-    Job { clients: 16, events: 1, kind: Kind::Tagged },
-    Job { clients: 16, events: 1, kind: Kind::Conditioned },
-    Job { clients: 64, events: 1, kind: Kind::Conditioned },
-];
+impl Kind {
+    const ALL: [Self; 3] = [Self::Plain, Self::Tagged, Self::Conditioned];
 
-fn main() {
-    let (seconds, rounds) = (option("--seconds", 4), option("--rounds", 3));
-    let time = Duration::from_secs(seconds);
-    let settings = ["max_connections=200", "shared_buffers=512MB", "max_wal_size=4GB"];
-    let server = Server::start_with(&settings).expect("PostgreSQL is installed");
-    server.sql("postgres", "create table bare (n bigserial primary key, data bytea)");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let options: PostgresOptions = server.socket_url("postgres").parse().unwrap();
-    let options = options.create(true).connections(32.try_into().unwrap());
-    let store = runtime.block_on(options.open()).unwrap();
-    println!("| clients | events | what | INSERT events/s | quipu events/s | ratio |");
-    println!("|---|---|---|---|---|---|");
-    for (number, job) in JOBS.into_iter().enumerate() {
-        let (mut bare, mut own) = (Vec::new(), Vec::new());
-        for round in 0..rounds {
-            bare.push(run_bare(&server, job, seconds));
-            let run = format!("{number}x{round}");
-            own.push(runtime.block_on(run_own(&store, job, &run, time)));
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "no tag",
+            Self::Tagged => "a tag",
+            Self::Conditioned => "a tag and a condition on it",
         }
-        let (bare, own) = (median(bare), median(own));
-        let what = match job.kind {
-            Kind::Plain => "one stream each",
-            Kind::Tagged => "and a tag",
-            Kind::Conditioned => "and a condition on it",
-        };
-        let Job { clients, events, .. } = job;
-        println!("| {clients} | {events} | {what} | {bare:.0} | {own:.0} | {:.2} |", own / bare);
     }
-    runtime.block_on(read(&server, &store));
-    runtime.block_on(store.close());
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Plan {
+    time: Duration,
+    rounds: usize,
+    growth: u64,
+}
+
+impl Plan {
+    fn from_arguments() -> Self {
+        let is_quick = std::env::args().any(|own| own == "--quick");
+        let (seconds, rounds, growth) = if is_quick { (1, 1, 200_000) } else { (3, 3, 5_000_000) };
+        Self {
+            time: Duration::from_secs(option("--seconds", seconds)),
+            rounds: option("--rounds", rounds) as usize,
+            growth: option("--growth", growth),
+        }
+    }
 }
 
 fn option(name: &str, usual: u64) -> u64 {
@@ -81,93 +80,109 @@ fn option(name: &str, usual: u64) -> u64 {
     arguments.nth(1).map_or(usual, |value| value.parse().expect("a number"))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// One who appends again and again.
+trait Client: Send + 'static {
+    /// Appends so many events, at once.
+    fn append(&mut self, count: usize) -> impl Future<Output = ()> + Send;
 }
 
-/// Events a second of a bare `INSERT`.
-fn run_bare(server: &Server, job: Job, seconds: u64) -> f64 {
-    let script = match job.events {
-        1 => "insert into bare (data) values (decode(repeat('ab', 256), 'hex'));".to_owned(),
-        count => format!(
-            "insert into bare (data) select decode(repeat('ab', 256), 'hex')
-             from generate_series(1, {count});"
-        ),
-    };
-    let mut pgbench = server.command("pgbench");
-    pgbench.arg("-h").arg(server.socket()).args(["-p", &server.port().to_string(), "-U", USER]);
-    pgbench.args(["-n", "-M", "prepared", "-j", "2", "-f", "/dev/stdin"]);
-    pgbench.args(["-c", &job.clients.to_string(), "-T", &seconds.to_string(), "postgres"]);
-    pgbench.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = pgbench.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(script.replace('\n', " ").as_bytes()).unwrap();
-    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-    let tps = output.lines().find_map(|line| line.strip_prefix("tps = ")).expect("it ran");
-    let tps: f64 = tps.split(' ').next().unwrap().parse().unwrap();
-    tps * job.events as f64
-}
-
-/// Events a second of the store.
-async fn run_own(store: &PostgresStore, job: Job, run: &str, time: Duration) -> f64 {
+/// Events a second of clients that append at the same time.
+async fn rate(clients: Vec<impl Client>, events: usize, time: Duration) -> f64 {
     let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let begun = Instant::now();
-    let clients: Vec<_> = (0..job.clients)
-        .map(|client| {
-            let (store, is_over, count) = (store.clone(), Arc::clone(&is_over), Arc::clone(&count));
-            let name = format!("bench-{run}-{client}");
+    let running: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            let (is_over, count) = (Arc::clone(&is_over), Arc::clone(&count));
             tokio::spawn(async move {
-                let mut next = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    append(&store, job, &name, next).await;
-                    next += job.events as u64;
-                    count.fetch_add(job.events as u64, Ordering::Relaxed);
+                    client.append(events).await;
+                    count.fetch_add(events as u64, Ordering::Relaxed);
                 }
             })
         })
         .collect();
     tokio::time::sleep(time).await;
     is_over.store(true, Ordering::Relaxed);
-    for client in clients {
+    for client in running {
         client.await.unwrap();
     }
+    // Those that were under way at the end count, and so does their time.
     count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
 
-async fn append(store: &PostgresStore, job: Job, name: &str, next: u64) {
-    let data = vec![0xAB_u8; 256];
-    let events = (0..job.events).map(|_| {
-        let event = NewEvent::json("Benched", data.clone()).unwrap();
-        if job.kind == Kind::Plain { event } else { event.with_tag(name).unwrap() }
-    });
-    let stream = StreamName::new(name).unwrap();
-    let expected = match next.checked_sub(1) {
-        None => ExpectedRevision::NoStream,
-        Some(last) => ExpectedRevision::Exactly(Revision::new(last)),
-    };
-    let mut append = Append::to_stream(stream, expected, events);
-    if job.kind == Kind::Conditioned {
-        let query: Query = format!("type:Other tag:{name}").parse().unwrap();
-        append = append.fail_if(query, None);
-    }
-    store.append(append).await.unwrap();
+fn jobs() -> Vec<Job> {
+    let sizes = [(1, 1), (16, 1), (64, 1), (1, 100), (16, 100), (64, 100), (4, 1_000)];
+    let of_kind = |kind| sizes.map(|(clients, events)| Job { clients, events, kind });
+    Kind::ALL.into_iter().flat_map(of_kind).collect()
 }
 
-/// Reads all events, and as many rows with a bare `SELECT`.
-async fn read(server: &Server, store: &PostgresStore) {
-    let begun = Instant::now();
-    let mut read = store.read_all(ReadAll::new(Query::all())).await.unwrap();
-    let mut count = 0;
-    while let Some(batch) = read.batches.next().await.unwrap() {
-        count += batch.count();
+fn main() {
+    let plan = Plan::from_arguments();
+    let settings = ["max_connections=200", "shared_buffers=512MB", "max_wal_size=4GB"];
+    let server = Server::start_with(&settings).expect("PostgreSQL is installed");
+    for database in ["bare", "peer", "own"] {
+        server.sql("postgres", &format!("create database {database}"));
     }
-    let own = count as f64 / begun.elapsed().as_secs_f64();
-    let begun = Instant::now();
-    let select = "copy (select * from quipu.events order by position) to stdout (format binary)";
-    let mut psql = server.command("psql");
-    psql.arg("-h").arg(server.socket()).args(["-p", &server.port().to_string(), "-U", USER]);
-    psql.args(["-X", "-q", "-d", "postgres", "-c", select]).stdout(Stdio::null());
-    assert!(psql.status().unwrap().success());
-    let bare = count as f64 / begun.elapsed().as_secs_f64();
-    println!("\nReads of {count} events: COPY {bare:.0}/s, quipu {own:.0}/s: {:.2}", own / bare);
+    bare::prepare(&server);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut report = Report::begin(&server.sql("postgres", "select version()"));
+    runtime.block_on(measure(plan, &server, &mut report));
+    report.end();
+}
+
+async fn measure(plan: Plan, server: &Server, report: &mut Report) {
+    let peer = peer::open(server).await;
+    let own = own::open(server).await;
+    let mut tagged = Vec::new();
+    report.head("appends", &["bare INSERT", "disintegrate", "quipu"]);
+    for (number, job) in jobs().into_iter().enumerate() {
+        let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+        for round in 0..plan.rounds {
+            let run = format!("{number}x{round}");
+            rates[0].push(bare::insert(server, job, plan.time.as_secs()));
+            let clients =
+                (0..job.clients).map(|at| peer::client(&peer, job, format!("{run}x{at}")));
+            rates[1].push(rate(clients.collect(), job.events, plan.time).await);
+            let clients = (0..job.clients).map(|at| own::client(&own, job, format!("{run}x{at}")));
+            rates[2].push(rate(clients.collect(), job.events, plan.time).await);
+        }
+        let medians = rates.map(median);
+        let Job { clients, events, kind } = job;
+        let mut notes = vec![("of INSERT", medians[2] / medians[0])];
+        notes.push(("of disintegrate", medians[2] / medians[1]));
+        match kind {
+            Kind::Plain => {}
+            Kind::Tagged => tagged.push(medians[2]),
+            Kind::Conditioned => {
+                let beside = tagged[number % tagged.len()];
+                notes.push(("of without a condition", medians[2] / beside));
+            }
+        }
+        let what = format!("{clients} clients, {events} events, {}", kind.name());
+        report.row(&what, &medians, &notes);
+    }
+    reading::measure(plan, server, &own, report).await;
+    grow(plan, &own, report).await;
+    own.close().await;
+}
+
+/// Appends to a log that grows.
+async fn grow(plan: Plan, own: &quipu_postgres::PostgresStore, report: &mut Report) {
+    report.head("appends to a log that grows, 16 clients, 1 event, a tag", &["quipu"]);
+    let job = Job { clients: 16, events: 1, kind: Kind::Tagged };
+    let mut first = None;
+    for step in 0..=4 {
+        own::fill(own, plan.growth * step / 4).await;
+        let mut rates = Vec::new();
+        for round in 0..plan.rounds {
+            let run = |at| format!("grow{step}x{round}x{at}");
+            let clients = (0..job.clients).map(|at| own::client(own, job, run(at)));
+            rates.push(rate(clients.collect(), job.events, plan.time).await);
+        }
+        let rate = median(rates);
+        let first = *first.get_or_insert(rate);
+        let count = own::count(own).await;
+        report.row(&format!("{count} events"), &[rate], &[("of the first", rate / first)]);
+    }
 }
