@@ -4,8 +4,10 @@
 //! append     POST: events, and what must hold for them
 //! read       GET: pages of events, or all as JSON lines
 //! subscribe  GET: server-sent events
+//! subscriptions  those that are open
 //! streams    lists, info, metadata, deletes; where the log is
 //! categories what the log consists of
+//! vocabulary types and tags, page by page
 //! process_map what follows what, and exports
 //! components what runs on the log, and what it is asked to do
 //! groups     consumer groups and their members
@@ -31,7 +33,9 @@ mod request;
 mod session;
 mod streams;
 mod subscribe;
+mod subscriptions;
 mod to_json;
+mod vocabulary;
 
 use std::sync::OnceLock;
 
@@ -82,6 +86,9 @@ fn documented() -> OpenApiRouter {
         .routes(routes!(streams::frontier))
         .routes(routes!(streams::position))
         .routes(routes!(categories::list))
+        .routes(routes!(vocabulary::types))
+        .routes(routes!(vocabulary::tags))
+        .routes(routes!(vocabulary::tag_keys))
         .routes(routes!(components::list))
         .routes(routes!(components::one, components::remove))
         .routes(routes!(components::request))
@@ -93,6 +100,7 @@ fn documented() -> OpenApiRouter {
         .routes(routes!(groups::members::receive))
         .routes(routes!(groups::members::answer))
         .routes(routes!(groups::members::leave))
+        .routes(routes!(subscriptions::list))
         .routes(routes!(session::who))
         .routes(routes!(process_map::map))
         .routes(routes!(process_map::cases))

@@ -8,7 +8,10 @@
 //! http      JSON, server-sent events
 //! ui        the page at /, a client of http
 //! process_map  which type of event follows which
+//! vocabulary   the types and tags that events have
+//! derived   what is made of the log and goes on from where it was: maps, vocabularies
 //! metrics   what Prometheus reads
+//! subscribers  the subscriptions that are open, one by one
 //! relays    what is published elsewhere, by configuration
 //! ```
 //!
@@ -17,6 +20,7 @@
 
 mod aside;
 pub mod config;
+mod derived;
 mod descriptors;
 pub mod grpc;
 pub mod http;
@@ -30,6 +34,8 @@ pub mod server;
 pub mod service;
 pub mod shop;
 mod slots;
+mod subscribers;
 pub mod text;
 pub mod time;
 mod ui;
+mod vocabulary;

@@ -8,7 +8,6 @@
 //! graph        the counts, an event at a time
 //! paths        which sequences of types cases went through
 //! waits        how long it took, as quantiles
-//! kept         maps that go on from where they were, one for each query that is asked for
 //! occurrences  the cases behind an edge, found again through the index
 //! export       the events behind a map as OCEL and XES
 //! ```
@@ -20,7 +19,6 @@
 mod case;
 mod export;
 mod graph;
-mod kept;
 mod occurrences;
 mod paths;
 mod waits;
@@ -28,5 +26,4 @@ mod waits;
 pub(crate) use case::CaseBy;
 pub(crate) use export::{ExportError, Format, export};
 pub(crate) use graph::ProcessMap;
-pub(crate) use kept::{ProcessMaps, Progress, Scan};
 pub(crate) use occurrences::{Occurrence, Wanted, find as find_occurrences};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use quipu_core::{EventStore, Rights};
+use quipu_core::{EventStore, Query, Rights};
 use quipu_engine::Engine;
 use quipu_groups::group::{Groups, GroupsOptions};
 use quipu_postgres::PostgresStore;
@@ -12,12 +12,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use crate::aside::Aside;
 use crate::config::Limits;
+use crate::derived::LastFew;
 use crate::http::Members;
 use crate::kurrent;
 use crate::metrics::{Metered, Metrics};
-use crate::process_map::ProcessMaps;
+use crate::process_map::{CaseBy, ProcessMap};
 use crate::security::Authority;
 use crate::slots::{Slot, Slots};
+use crate::subscribers::Subscribers;
+use crate::vocabulary::Vocabulary;
 
 /// A store that is being served.
 ///
@@ -41,7 +44,9 @@ struct Inner {
     /// Members of groups that come with requests of HTTP.
     members: Members,
     slots: Slots,
-    process_maps: ProcessMaps,
+    subscribers: Subscribers,
+    process_maps: LastFew<(Query, CaseBy), ProcessMap>,
+    vocabularies: LastFew<Query, Vocabulary>,
     authority: Authority,
     kurrent: kurrent::State,
     stopping: watch::Sender<bool>,
@@ -123,7 +128,9 @@ impl Service {
             limits: RwLock::new(Arc::new(limits)),
             metrics,
             slots: Slots::default(),
-            process_maps: ProcessMaps::default(),
+            subscribers: Subscribers::default(),
+            process_maps: LastFew::default(),
+            vocabularies: LastFew::default(),
             authority,
             kurrent,
             stopping: watch::Sender::new(false),
@@ -192,14 +199,24 @@ impl Service {
     }
 
     /// The process maps that were asked for last.
-    pub(crate) fn process_maps(&self) -> &ProcessMaps {
+    pub(crate) fn process_maps(&self) -> &LastFew<(Query, CaseBy), ProcessMap> {
         &self.inner.process_maps
+    }
+
+    /// The names in the events of the queries that were asked for last.
+    pub(crate) fn vocabularies(&self) -> &LastFew<Query, Vocabulary> {
+        &self.inner.vocabularies
     }
 
     /// A place for one more subscription of this principal, until it is dropped; `None` where they
     /// have as many as they may.
     pub(crate) fn subscription_slot(&self, principal: &str) -> Option<Slot> {
         self.inner.slots.take(principal, self.limits().subscription_count_max)
+    }
+
+    /// The subscriptions that callers have open.
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.inner.subscribers
     }
 
     /// Has backups go to directories in this one. It is said once, before the server starts.

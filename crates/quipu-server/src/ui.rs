@@ -44,7 +44,7 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 27] = files![
+static FILES: [File; 28] = files![
     "address.js": JS,
     "api.js": JS,
     "chain.js": JS,
@@ -66,6 +66,7 @@ static FILES: [File; 27] = files![
     "overview.js": JS,
     "query.js": JS,
     "samples.js": JS,
+    "saved.js": JS,
     "shapes.js": JS,
     "start.js": JS,
     "stream.js": JS,

@@ -40,6 +40,13 @@ export function put(element, ...children) {
   return element;
 }
 
+/** Changes what is in an element; the focus stays with what has the same `data-key` afterwards. */
+export function keepFocus(root, change) {
+  const at = root.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  change();
+  if (at) [...root.querySelectorAll("[data-key]")].find((own) => own.dataset.key === at)?.focus();
+}
+
 /** Tells a screen reader, without moving the focus. */
 export function announce(text) {
   const region = document.getElementById("announcer");
@@ -84,10 +91,10 @@ async function copy(text) {
 }
 
 /**
- * Asks before something that cannot be undone. Resolves to whether it was confirmed; with an `input`,
- * to what stands in it, or null.
+ * Asks before something is done. Resolves to whether it was confirmed; with an `input`, to what stands in
+ * it, or null. `shown` is what the input stands in, where it is in something.
  */
-export function confirmed(title, text, action, input) {
+export function confirmed(title, text, action, input, shown = input) {
   return new Promise((resolve) => {
     const done = (answer) => {
       dialog.close();
@@ -97,7 +104,7 @@ export function confirmed(title, text, action, input) {
     const dialog = h("dialog", { "aria-labelledby": "dialog-title" },
       h("h2", { id: "dialog-title" }, title),
       h("p", {}, text),
-      h("form.stack", { method: "dialog", onsubmit: (event) => { event.preventDefault(); done(true); } }, input,
+      h("form.stack", { method: "dialog", onsubmit: (event) => { event.preventDefault(); done(true); } }, shown,
         h("div.row.end", {},
           h("button", { type: "button", onclick: () => done(false) }, "Leave it"),
           h("button.danger", { type: "submit" }, action))));

@@ -4,6 +4,7 @@ import { announce, h, problemBox, put, s, toast } from "./dom.js";
 import { get, send, session } from "./api.js";
 import { count } from "./format.js";
 import { address, current, onMove } from "./address.js";
+import { savedPlace } from "./saved.js";
 
 // Each page is a module that is loaded when it is first shown. `needs` is the right without which
 // the page is not offered.
@@ -21,6 +22,8 @@ const HIDDEN = [{ name: "stream", title: "Stream", needs: "read", under: "stream
 const isOffered = (page) => !page.needs || [page.needs].flat().some((own) => session.may(own));
 
 let shown = { page: null, abort: new AbortController() };
+/** Ends with the frame around the pages: who is here may change. */
+let frame = new AbortController();
 
 function knots() {
   const knot = (x, y, fill) => s("ellipse", { cx: x, cy: y, rx: 3.2, ry: 2.3, fill });
@@ -32,6 +35,8 @@ function knots() {
 }
 
 function shell() {
+  frame.abort();
+  frame = new AbortController();
   const side = h("header.side", {},
     h("div.head", {},
       h("a.brand", { href: "#/overview" }, knots(), "Quipu"),
@@ -41,6 +46,7 @@ function shell() {
       }, "Menu")),
     h("nav", { id: "menu", "aria-label": "Pages" }, PAGES.filter(isOffered).map((page) =>
       h("a", { href: `#/${page.name}`, "data-page": page.name }, page.title))),
+    savedPlace(frame.signal),
     h("div.foot", {},
       h("div", {}, h("span.lamp", { id: "lamp", role: "status" }, "connecting")),
       h("div.quiet", { id: "log" }),

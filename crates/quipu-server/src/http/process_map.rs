@@ -1,6 +1,7 @@
 //! Process maps: what follows what, the cases behind it, and exports for process mining.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -10,13 +11,15 @@ use axum::response::{IntoResponse, Response};
 use quipu_core::Position;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::problem::{Kind, Problem};
 use super::request::{self, Params};
 use super::to_json::{self, JSON};
+use crate::derived::{Derived, Progress, Scan};
 use crate::process_map::{
-    CaseBy, ExportError, Occurrence, ProcessMap, Progress, Scan, Wanted, export, find_occurrences,
+    CaseBy, ExportError, Occurrence, ProcessMap, Wanted, export, find_occurrences,
 };
 use crate::security::Access;
 use crate::time;
@@ -158,9 +161,15 @@ pub(super) async fn map(
 ) -> Result<Response, Problem> {
     let params = Params::read(request.uri().query(), &["query", "case", "as_of"])?;
     let format = request::accepted(request.headers(), &[JSON, EVENT_STREAM])?;
-    let maps = access.service().process_maps();
-    let scan =
-        Scan::begin(maps, access.store(), params.query()?, case(&params)?, params.as_of()?).await?;
+    let (query, by, as_of) = (params.query()?, case(&params)?, params.as_of()?);
+    let map = if as_of.is_none() {
+        let maps = access.service().process_maps();
+        maps.get((query.clone(), by.clone()), || ProcessMap::new(by))
+    } else {
+        // An earlier moment's is made anew, and not kept.
+        Arc::new(Mutex::new(ProcessMap::new(by)))
+    };
+    let scan = Scan::begin(access.store(), query, map, as_of).await?;
     // The first step before the head of the answer: a refusal is one then.
     let mut progress = scan.step().await?;
     if format == EVENT_STREAM {
@@ -182,7 +191,7 @@ fn case(params: &Params) -> Result<CaseBy, Problem> {
 
 /// A scan that tells how far it has come.
 struct Telling {
-    scan: Scan,
+    scan: Scan<ProcessMap>,
     progress: Option<Progress>,
 }
 
@@ -203,7 +212,7 @@ impl Telling {
         }
     }
 
-    async fn work(scan: &Scan, mut progress: Progress) -> Result<Progress, Problem> {
+    async fn work(scan: &Scan<ProcessMap>, mut progress: Progress) -> Result<Progress, Problem> {
         let begun = Instant::now();
         while !progress.is_done && begun.elapsed() < TELL_INTERVAL {
             progress = scan.step().await?;

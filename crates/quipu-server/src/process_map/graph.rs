@@ -8,6 +8,7 @@ use quipu_core::{EventRef, Position};
 use super::case::CaseBy;
 use super::paths::{Paths, Place, ROOT};
 use super::waits::Waits;
+use crate::derived::{Derived, is_reserved};
 
 /// The most types of a map. Events of further types are left out.
 const TYPE_COUNT_MAX: usize = 500;
@@ -79,28 +80,6 @@ impl ProcessMap {
         }
     }
 
-    /// Takes in the next event of the log.
-    pub(super) fn add(&mut self, event: EventRef<'_>) {
-        self.position = event.position();
-        if is_reserved(event) {
-            return;
-        }
-        self.event_count += 1;
-        let Some(number) = self.number_of(event.event_type()) else {
-            self.left_out_count += 1;
-            return;
-        };
-        let at = event.recorded_at().as_micros();
-        let by = std::mem::take(&mut self.by);
-        by.each(event, |case| self.follow(case, number, at));
-        self.by = by;
-    }
-
-    /// Notes that everything up to here is in it.
-    pub(super) fn reach(&mut self, position: Position) {
-        self.position = self.position.max(position);
-    }
-
     fn number_of(&mut self, name: &str) -> Option<u16> {
         if let Some(number) = self.numbers.get(name) {
             return Some(*number);
@@ -143,11 +122,6 @@ impl ProcessMap {
 
     fn name(&self, number: u16) -> &str {
         &self.types[usize::from(number)].name
-    }
-
-    /// Everything up to here is in it.
-    pub(crate) fn position(&self) -> Position {
-        self.position
     }
 
     /// How many events it was made of, those without a case included.
@@ -200,7 +174,28 @@ impl ProcessMap {
     }
 }
 
-/// Whether the event is the store's own.
-pub(super) fn is_reserved(event: EventRef<'_>) -> bool {
-    event.stream().starts_with('$') || event.event_type().starts_with('$')
+impl Derived for ProcessMap {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn add(&mut self, event: EventRef<'_>) {
+        self.position = event.position();
+        if is_reserved(event) {
+            return;
+        }
+        self.event_count += 1;
+        let Some(number) = self.number_of(event.event_type()) else {
+            self.left_out_count += 1;
+            return;
+        };
+        let at = event.recorded_at().as_micros();
+        let by = std::mem::take(&mut self.by);
+        by.each(event, |case| self.follow(case, number, at));
+        self.by = by;
+    }
+
+    fn reach(&mut self, position: Position) {
+        self.position = self.position.max(position);
+    }
 }

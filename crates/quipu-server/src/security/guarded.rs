@@ -12,12 +12,14 @@ use quipu_core::{
     Append, AppendError, Appended, Batches, BoxFuture, Change, Checkpoints, Delivery, EventBatch,
     EventStore, ExpectedRevision, IndexRead, Leases, ListStreams, LogIdentity, LogRead, Position,
     Query, ReadAll, ReadError, ReadIndex, ReadStream, Registry, Snapshots, StorageError,
-    StreamInfo, StreamName, StreamRead, Subscribe, SubscribeError, Subscription, Term, Timestamp,
+    StreamInfo, StreamName, StreamRead, Subscribe, SubscribeError, SubscribeFrom, Subscription,
+    Term, Timestamp,
 };
 
 use super::access::{Access, Denied};
 use super::permissions::Action;
 use super::rules::Region;
+use crate::subscribers::OpenSubscriber;
 
 /// A store that asks [`Access`] before each call.
 pub(super) struct Guarded {
@@ -252,8 +254,15 @@ impl EventStore for Guarded {
                 Subscribe::All { query, .. } => Guard::query(&self.access, query),
             };
             guard.check().map_err(subscribe_error)?;
-            let subscription = self.store.subscribe(subscribe).await?;
-            Ok(Box::new(GuardedSubscription { subscription, guard }) as Box<dyn Subscription>)
+            let frontier = match &subscribe {
+                Subscribe::All { from: SubscribeFrom::End, .. } => self.store.frontier().await,
+                Subscribe::All { .. } | Subscribe::Stream { .. } => Ok(Position::START),
+            };
+            let subscription = self.store.subscribe(subscribe.clone()).await?;
+            let subscribers = self.access.service().subscribers();
+            let principal = self.access.principal();
+            let open = subscribers.open(principal, &subscribe, frontier.unwrap_or_default());
+            Ok(Box::new(GuardedSubscription { subscription, guard, open }) as Box<dyn Subscription>)
         })
     }
 
@@ -312,6 +321,7 @@ impl Batches for GuardedBatches {
 struct GuardedSubscription {
     subscription: Box<dyn Subscription>,
     guard: Guard,
+    open: OpenSubscriber,
 }
 
 impl Subscription for GuardedSubscription {
@@ -325,6 +335,7 @@ impl Subscription for GuardedSubscription {
                     delivery = self.subscription.next() => {
                         let delivery = delivery?;
                         self.guard.check().map_err(subscribe_error)?;
+                        self.open.delivered(&delivery);
                         return Ok(delivery);
                     }
                     () = changes.next() => {}

@@ -183,32 +183,3 @@ test("the map of the loans log has all types, and most of them far apart", async
   quiet();
   await close();
 });
-
-test("a parked event is looked at and retried", async () => {
-  const { page, quiet, close } = await open(`${sample.url}/#/consumers`);
-  await page.getByRole("link", { name: "tracking-mails" }).click();
-  const retry = page.getByRole("button", { name: "Retry", exact: true }).first();
-  await retry.waitFor();
-  await page.getByText(/the carrier does not know parcel QP\d+ yet/).first().waitFor();
-  const position = (await page.locator("tbody a[href*='event=']").first().textContent());
-  await retry.click();
-  await until("it is parked no more", async () => await page.locator("tbody a[href*='event=']", { hasText: new RegExp(`^${position}$`) }).count() === 0);
-  await page.getByRole("button", { name: "Pause", exact: true }).click();
-  await page.locator("h2 .state.paused").waitFor();
-  await page.getByRole("button", { name: "Resume", exact: true }).click();
-  await page.locator("h2 .state.live, h2 .state.catching-up").waitFor();
-  quiet();
-  await close();
-});
-
-test("what cannot be undone is asked about, and may be left", async () => {
-  const { page, quiet, close } = await open(`${sample.url}/#/consumers?c=process/tracking-mails/1`);
-  await page.getByRole("button", { name: "Drop all…" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Leave it" }).click();
-  assert.equal(await page.getByRole("dialog").count(), 0);
-  await page.getByRole("button", { name: "Replay…" }).click();
-  await page.keyboard.press("Escape");
-  assert.equal(await page.getByRole("dialog").count(), 0);
-  quiet();
-  await close();
-});

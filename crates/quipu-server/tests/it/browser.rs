@@ -45,3 +45,8 @@ fn every_page_is_drawn_and_works_in_a_browser() {
 fn the_page_copes_with_what_is_not_every_days_in_a_browser() {
     run("edges.test.mjs");
 }
+
+#[test]
+fn consumers_are_asked_for_everything_in_a_browser() {
+    run("consumers.test.mjs");
+}

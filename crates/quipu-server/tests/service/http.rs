@@ -17,3 +17,5 @@ mod schemathesis;
 mod spied;
 mod streams;
 mod subscribe;
+mod subscriptions;
+mod vocabulary;

@@ -10,7 +10,7 @@ use quipu_core::{Batches, EventBatch, EventRef, category};
 use serde_json::{Value, json};
 
 use super::{ExportError, NAME_COUNT_MAX, Pieces, Source};
-use crate::process_map::graph::is_reserved;
+use crate::derived::is_reserved;
 use crate::time;
 
 struct Export {

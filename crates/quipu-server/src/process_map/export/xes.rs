@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use quipu_core::{EventRef, ReadError};
 
 use super::{ExportError, NAME_COUNT_MAX, Pieces, Source};
-use crate::process_map::graph::is_reserved;
+use crate::derived::is_reserved;
 use crate::time;
 
 const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>

@@ -42,11 +42,13 @@ async fn the_description_has_every_operation_and_no_other() {
             "/streams",
             "/append",
             "/events",
-            "/subscribe",
+            "/subscri",
             "/frontier",
             "/position",
             "/problems",
             "/categories",
+            "/types",
+            "/tag",
             "/components",
             "/groups",
             "/process-map",
@@ -121,6 +123,9 @@ async fn bodies_have_the_fields_that_are_described() {
     assert_eq!(keys(&world.get("/streams").await.is(200)), fields_of(&api, "StreamList"));
     assert_eq!(keys(&world.get("/frontier").await.is(200)), fields_of(&api, "Frontier"));
     assert_eq!(keys(&world.get("/categories").await.is(200)), fields_of(&api, "Categories"));
+    assert_eq!(keys(&world.get("/tags").await.is(200)), fields_of(&api, "NameList"));
+    let open = world.get("/subscriptions").await.is(200);
+    assert_eq!(keys(&open), fields_of(&api, "SubscriptionList"));
     assert_eq!(keys(&world.get("/whoami").await.is(200)), fields_of(&api, "Caller"));
     assert_eq!(keys(&world.get("/process-map").await.is(200)), fields_of(&api, "ProcessMap"));
     // What is refused lists what is read.

@@ -71,6 +71,29 @@ async fn an_append_is_allowed_only_where_each_event_is() {
 }
 
 #[tokio::test]
+async fn names_are_told_of_what_may_be_read_and_of_nothing_else() {
+    let mut credentials = Credentials::default();
+    let orders = create_with(&mut credentials, "orders", &["read category:order"]);
+    let operator = create(&mut credentials, "operator", Role::Operator);
+    let reader = create(&mut credentials, "reader", Role::Reader);
+    let world = World::with(&credentials).await;
+    world.store.append(append("salary-1")).await.unwrap();
+
+    // Gathered for somebody who may, and kept.
+    assert_eq!(world.ask_as(&reader.text, "GET /types").await.status(), 200);
+    for path in ["/types", "/tags", "/tag-keys", "/types?query=category%3Asalary"] {
+        let operation = format!("GET {path}");
+        assert_eq!(world.ask_as(&orders.text, &operation).await.status(), 403, "{path}");
+        assert_eq!(world.ask_as(&operator.text, &operation).await.status(), 403, "{path}");
+    }
+    let own = world.ask_as(&orders.text, "GET /types?query=category%3Aorder").await;
+    assert_eq!((own.status(), &own.json()["names"]), (200, &serde_json::json!([])));
+
+    assert_eq!(world.ask_as(&reader.text, "GET /subscriptions").await.status(), 403);
+    assert_eq!(world.ask_as(&operator.text, "GET /subscriptions").await.status(), 200);
+}
+
+#[tokio::test]
 async fn demands_of_what_may_not_be_read_are_refused_not_answered() {
     let (_world, store) = world().await;
     let other = stream("salary-1");
