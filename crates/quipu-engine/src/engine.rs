@@ -197,6 +197,18 @@ impl Engine {
         block_on(wait_for(answered)).map(drop)
     }
 
+    /// Has done what of the index was put off.
+    pub(crate) fn catch_up_index(&self) {
+        match self.inner.changes {
+            Changes::Threads { .. } => self.inner.maintenance.ask(),
+            Changes::Inline(_) => {
+                // What fails is tried again with the next change.
+                let _later = self.inner.maintenance.work();
+            }
+            Changes::ReadOnly { .. } => {}
+        }
+    }
+
     pub(crate) fn beside(&self) -> &Beside {
         &self.inner.beside
     }

@@ -21,6 +21,7 @@
 //! - What an index holds is never removed: an ordinal stays what it is.
 
 mod adopt;
+mod anew;
 mod cursor;
 mod entries;
 mod error;
@@ -48,6 +49,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use quipu_core::StreamName;
 
+pub(crate) use self::anew::Origins;
 pub(crate) use self::cursor::Cursor;
 pub(crate) use self::entries::{Entries, Part};
 pub(crate) use self::error::IndexError;

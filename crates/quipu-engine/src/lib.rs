@@ -41,7 +41,7 @@ pub use error::DiskError;
 pub use format::{Corrupt, FORMAT_VERSION};
 pub use options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 pub use progress::{Progress, Wish};
-pub use rebuild::{Rebuilt, rebuild_index, rebuild_index_with};
+pub use rebuild::{RebuildError, Rebuilt, rebuild_index, rebuild_index_with};
 pub use scavenge::{ScavengeError, ScavengeOptions, Scavenged};
 pub use stats::Stats;
 pub use verify::{Damage, Verified, VerifyError, verify, verify_with};

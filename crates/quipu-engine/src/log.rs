@@ -35,6 +35,8 @@ pub(crate) struct Log {
     segment_files: Mutex<()>,
     /// Held by the one who scavenges.
     pub(crate) scavenging: Mutex<()>,
+    /// Held by the one who puts runs of the index in the place of others.
+    pub(crate) replacing_runs: Mutex<()>,
     /// The segments that have durable events. Held only to copy or replace the list.
     segments: RwLock<Segments>,
     /// The file that tells other processes how far the log is durable.
@@ -65,6 +67,7 @@ impl Log {
             manifest: Mutex::new(manifest),
             segment_files: Mutex::new(()),
             scavenging: Mutex::new(()),
+            replacing_runs: Mutex::new(()),
             segments: RwLock::new(segments),
             watermark_file,
             follower: None,

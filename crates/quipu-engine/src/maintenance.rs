@@ -3,7 +3,7 @@
 //! Nothing here is needed to keep what was acknowledged. A step that fails is tried again after a
 //! while; a step that a crash cuts off is done again after opening.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use quipu_core::StreamName;
@@ -119,6 +119,12 @@ impl Maintenance {
     /// speed.
     fn merge(&self) -> Result<bool, DiskError> {
         let log = &self.log;
+        // Who makes the index anew holds it for long, and then asks for what was left out meanwhile.
+        let _replacing = match log.replacing_runs.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+        };
         let mut failure = None;
         let mut keep_going = || {
             log.index.join();

@@ -406,7 +406,11 @@ fn index_rest(
 
 /// For each stream whose first event was scavenged, by the hash of its name: the position of an
 /// event that still has the name. The index cannot tell yet, since it is being made.
-fn find_survivors(log: &Log, first: u64, last: u64) -> Result<HashMap<Key, u64>, DiskError> {
+pub(crate) fn find_survivors(
+    log: &Log,
+    first: u64,
+    last: u64,
+) -> Result<HashMap<Key, u64>, DiskError> {
     let segments = log.segments();
     let mut survivors = HashMap::new();
     let is_rewritten = |segment: &Arc<Segment>| segment.header.generation > 0;
@@ -433,7 +437,7 @@ fn find_survivors(log: &Log, first: u64, last: u64) -> Result<HashMap<Key, u64>,
 }
 
 /// The name of the stream that begins at a position, if one does.
-fn name_at(
+pub(crate) fn name_at(
     log: &Log,
     survivors: &HashMap<Key, u64>,
     position: u64,

@@ -8,7 +8,9 @@ use futures_lite::future::block_on;
 use quipu_core::{Append, EventStore, ExpectedRevision, NewEvent, StreamName};
 use quipu_engine::io::Io;
 use quipu_engine::io::sim::{CrashPolicy, SimDisk};
-use quipu_engine::{OpenError, OpenOptions, Progress, VerifyError, rebuild_index_with};
+use quipu_engine::{
+    OpenError, OpenOptions, Progress, RebuildError, VerifyError, rebuild_index_with,
+};
 
 use crate::sample::{
     ROOT, append, files, list, open, read_log, set_metadata, stream, try_read, try_verify, verify,
@@ -392,6 +394,68 @@ fn a_crash_while_the_index_is_built_again_does_no_harm() {
         let disk = disk.fork();
         disk.crash_at(before + call);
         rebuild(&disk).unwrap_err();
+        let disk = disk.crash(CrashPolicy::Random(call));
+
+        assert_eq!(try_read(&disk).as_ref(), Some(&expected), "call {call}");
+        assert_eq!(verify(&disk).1, [], "call {call}");
+    }
+}
+
+#[test]
+fn the_index_of_a_store_that_is_used_is_built_again() {
+    let disk = store(200);
+    let expected = try_read(&disk.fork()).unwrap();
+    let engine = open(&disk).unwrap();
+    let runs = engine.stats().unwrap().run_count;
+    for run in files(&disk, "/index/") {
+        disk.flip_bit(&run, 100, 0);
+    }
+    disk.flip_bit(&files(&disk, ".offsets")[0], 80, 0);
+    assert!(!verify(&disk).1.is_empty());
+
+    let mut steps = Vec::new();
+    let rebuilt = engine.rebuild_index(&mut |progress| steps.push(progress)).unwrap();
+
+    assert_eq!(rebuilt.run_count, runs);
+    let last = steps.last().unwrap();
+    assert_eq!((last.done, last.total), (rebuilt.event_count, rebuilt.event_count));
+    assert_eq!(verify(&disk).1, []);
+    append(&engine, "order-1", 200, 40);
+    assert_eq!(read_log(&engine, "stream:order-1").len(), 51);
+    drop(engine);
+    assert_eq!(read_log(&open(&disk).unwrap(), "").len(), 201);
+    assert_ne!(try_read(&disk).unwrap(), expected, "one more is there");
+}
+
+#[test]
+fn rebuilding_a_store_that_is_used_stops_when_it_is_told_to() {
+    let disk = store(200);
+    let engine = open(&disk).unwrap();
+
+    let stopped = engine.rebuild_index(&mut |_| ControlFlow::Break(()));
+
+    assert!(matches!(stopped, Err(RebuildError::Cancelled)), "{stopped:?}");
+    assert_eq!(verify(&disk).1, []);
+    assert_eq!(read_log(&engine, "").len(), 200);
+}
+
+#[test]
+fn a_crash_while_the_index_of_a_store_that_is_used_is_built_again_does_no_harm() {
+    let disk = store(120);
+    let expected = try_read(&disk.fork()).unwrap();
+    let whole = disk.fork();
+    let engine = open(&whole).unwrap();
+    let before = whole.calls();
+    engine.rebuild_index(&mut |_| {}).unwrap();
+    let count = whole.calls() - before;
+    drop(engine);
+
+    for call in (1..=count).step_by(5) {
+        let disk = disk.fork();
+        let engine = open(&disk).unwrap();
+        disk.crash_at(disk.calls() + call);
+        engine.rebuild_index(&mut |_| {}).unwrap_err();
+        drop(engine);
         let disk = disk.crash(CrashPolicy::Random(call));
 
         assert_eq!(try_read(&disk).as_ref(), Some(&expected), "call {call}");
