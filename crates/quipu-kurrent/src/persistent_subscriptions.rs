@@ -191,7 +191,13 @@ impl PersistentSubscriptions for Handler {
             None => return Err(Failure::invalid("the request has no list_option").into()),
         };
         let subscriptions: Arc<Subsystem> = caller.subscriptions();
-        let statuses = subscriptions.list(origin.as_ref()).await?;
+        let mut statuses = Vec::new();
+        for status in subscriptions.list(origin.as_ref()).await? {
+            let readable = may_read(&*caller, &status.config.key.origin).await;
+            if !matches!(readable, Err(Failure::AccessDenied)) {
+                statuses.push(status);
+            }
+        }
         if let Some(origin) = origin.filter(|_| statuses.is_empty()) {
             let (stream, group) = (origin.name().to_owned(), String::new());
             return Err(Failure::SubscriptionMissing { stream, group }.into());

@@ -95,13 +95,20 @@ impl Verb {
                 | Self::Verify(_)
                 | Self::Scavenge(_)
                 | Self::Backup(_)
+                | Self::RebuildIndex(_)
+                | Self::Token(_)
+                | Self::User(_)
+                | Self::Rule(_)
                 | Self::Completions(_)
         )
     }
 
     /// Whether the verb works on a store in a database, or needs no store.
     pub(crate) fn works_on_databases(&self) -> bool {
-        let is_about_files = matches!(self, Self::Stats(_) | Self::Verify(_) | Self::Backup(_));
+        let is_about_files = matches!(
+            self,
+            Self::Stats(_) | Self::Verify(_) | Self::Backup(_) | Self::RebuildIndex(_)
+        );
         self.works_on_servers() && !is_about_files
             || matches!(
                 self,
@@ -109,9 +116,6 @@ impl Verb {
                     | Self::Migrate(_)
                     | Self::Serve(_)
                     | Self::Config(_)
-                    | Self::Token(_)
-                    | Self::User(_)
-                    | Self::Rule(_)
                     | Self::Cert(_)
             )
     }
@@ -564,11 +568,13 @@ pub(crate) struct VerifyArgs {}
 
 /// Makes the index anew from the log.
 ///
-/// The index holds nothing that the log does not. The store must not be open for writing.
+/// The index holds nothing that the log does not. A store in a directory must not be open for writing; a
+/// server makes its index anew while it serves, and uses the old one until the new one is there.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Example:
-  quipu rebuild-index")]
+Examples:
+  quipu rebuild-index
+  quipu --url https://db.example.com:2113 rebuild-index")]
 pub(crate) struct RebuildIndexArgs {}
 
 /// Frees the space of events that no read of their stream shows any more.
@@ -673,7 +679,8 @@ pub(crate) struct BackupArgs {
 
 /// Makes a store of a backup, checking every byte, at the directory that --data names.
 ///
-/// The restored log is a new life of the same log: consumers that were ahead of it notice.
+/// The restored log is a new life of the same log: consumers that were ahead of it notice. A server goes on
+/// with the log that it holds: restore to a directory of its own, and serve that one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:

@@ -3,6 +3,7 @@
 mod admin;
 mod answering;
 mod changes;
+pub mod credentials;
 mod groups;
 mod notes;
 mod reading;

@@ -57,9 +57,16 @@ fn run(verb: &Verb, context: &mut Context) -> anyhow::Result<Answer> {
         _ => None,
     };
     if let Some((place, options)) = elsewhere.filter(|_| !verb.names_its_stores()) {
+        let hint = match verb {
+            Verb::Restore(_) => format!(
+                "what a server holds is not replaced while it serves: leave {options} out, restore \
+                 to a new directory (--data) on the server's machine, and serve that one instead"
+            ),
+            _ => format!("leave {options} out, and run it where the directory is"),
+        };
         return Err(Hinted {
             message: format!("this verb works on a directory, not on {place}"),
-            hint: format!("leave {options} out, and run it where the directory is"),
+            hint,
             source: None,
         }
         .into());

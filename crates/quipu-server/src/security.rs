@@ -24,9 +24,9 @@ mod secret;
 
 pub use access::{Access, Denied};
 pub use audit::AUDIT_STREAM;
-pub(crate) use audit::{keep, record_task};
+pub(crate) use audit::{administer, keep, record_task};
 pub use authority::{Authority, Change};
-pub(crate) use authority::{LoginError, NewSession, Proof};
+pub(crate) use authority::{EditError, LoginError, NewSession, Proof};
 pub(crate) use credentials::Stamp;
 pub use credentials::{
     ChangeError, Credentials, CredentialsError, NumberedRule, Principal, Profile, Token,

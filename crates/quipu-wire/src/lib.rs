@@ -15,6 +15,7 @@ pub mod to_proto;
 mod client;
 #[cfg(test)]
 mod descriptors;
+mod secrets;
 
 pub use client::{
     Answers, Client, ClientIdentity, ClientOptions, ConnectError, Groups, Member, RIGHTS,

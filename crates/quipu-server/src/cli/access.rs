@@ -9,7 +9,8 @@ use quipu_server::security::{Effect, Role, Rule};
 /// Which credentials file.
 #[derive(Args, Debug)]
 pub(crate) struct AuthArgs {
-    /// The credentials file; the one beside the data directory otherwise, DIR.auth.json.
+    /// The credentials file; the one beside the data directory otherwise, DIR.auth.json. With --url the
+    /// server's own counts.
     #[arg(long, value_name = "FILE", env = "QUIPU_AUTH", hide_env_values = true)]
     pub(crate) auth: Option<PathBuf>,
 }
@@ -17,13 +18,14 @@ pub(crate) struct AuthArgs {
 /// Makes, lists and revokes the tokens that programs show to the server.
 ///
 /// The first token or user makes the credentials file; a server that runs notices each change
-/// within a second.
+/// within a second. With --url an administrator changes those of a server.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   quipu token create orders --role writer --expires 90d
   quipu token create billing --allow 'read category:order' --allow 'append category:invoice'
   quipu token revoke 3kTMd9QzLxA
+  quipu --url https://db.example.com:2113 --ca ca.pem token list
 
 Roles: admin, operator (no events), auditor ($audit alone), writer, reader. A rule only adds to a
 role: to allow part of the log, leave the role out. A rule is an action and a part of the log:

@@ -1,4 +1,4 @@
-//! The service `Admin`: tasks on the embedded store, one at a time.
+//! The service `Admin`: tasks on the embedded store, one at a time; and who may ask the server.
 //!
 //! A task runs on a thread of its own and says how far it has come a few times a second. It ends early
 //! when its caller goes or the server stops.
@@ -9,20 +9,23 @@ use std::time::{Duration, Instant};
 
 use futures_lite::stream;
 use quipu_core::StorageError;
-use quipu_engine::{BackupError, Engine, Progress, ScavengeError, ScavengeOptions, VerifyError};
+use quipu_engine::{
+    BackupError, Engine, Progress, RebuildError, ScavengeError, ScavengeOptions, VerifyError,
+};
 use quipu_wire::proto::admin_server::Admin;
 use quipu_wire::proto::{
-    self, BackupRequest, BackupResponse, ScavengeRequest, ScavengeResponse, StatsRequest,
-    StatsResponse, TaskProgress, VerifyRequest, VerifyResponse, backup_response, scavenge_response,
-    verify_response,
+    self, BackupRequest, BackupResponse, ChangeCredentialsRequest, ChangeCredentialsResponse,
+    ListCredentialsRequest, ListCredentialsResponse, RebuildIndexRequest, RebuildIndexResponse,
+    ScavengeRequest, ScavengeResponse, StatsRequest, StatsResponse, TaskProgress, VerifyRequest,
+    VerifyResponse, backup_response, rebuild_index_response, scavenge_response, verify_response,
 };
 use quipu_wire::status::TaskError;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::answering::{Answers, access, failed};
-use super::to_proto;
-use crate::security::{Access, record_task};
+use super::{credentials, to_proto};
+use crate::security::{Access, EditError, administer, record_task};
 use crate::server::on_behalf;
 use crate::service::Service;
 
@@ -120,6 +123,53 @@ impl Admin for Handler {
         })
         .await
     }
+
+    type RebuildIndexStream = Answers<RebuildIndexResponse>;
+
+    async fn rebuild_index(
+        &self,
+        request: Request<RebuildIndexRequest>,
+    ) -> Result<Response<Self::RebuildIndexStream>, Status> {
+        use rebuild_index_response::Part;
+        let access = access(&request)?;
+        let engine = engine(&access)?;
+        let wrap = |part| RebuildIndexResponse { part: Some(part) };
+        run(&access, "rebuild-index", move |teller| {
+            let mut watch = |own| teller.watch(own, |own| wrap(Part::Progress(own)));
+            let done = engine.rebuild_index(&mut watch).map_err(of_rebuild)?;
+            Ok(wrap(Part::Done(to_proto::rebuilt(done))))
+        })
+        .await
+    }
+
+    async fn list_credentials(
+        &self,
+        request: Request<ListCredentialsRequest>,
+    ) -> Result<Response<ListCredentialsResponse>, Status> {
+        let access = access(&request)?;
+        let known = access.service().authority().credentials().unwrap_or_default();
+        Ok(Response::new(credentials::listed(&known)))
+    }
+
+    async fn change_credentials(
+        &self,
+        request: Request<ChangeCredentialsRequest>,
+    ) -> Result<Response<ChangeCredentialsResponse>, Status> {
+        let access = access(&request)?;
+        let wanted = credentials::parse(request.into_inner().change).map_err(failed)?;
+        let made = administer(&access, move |own| wanted.make(own)).await;
+        Ok(Response::new(made.map_err(|error| failed(of_edit(error)))?))
+    }
+}
+
+/// Why credentials were not changed, as the protocol says it.
+fn of_edit(error: EditError) -> TaskError {
+    match error {
+        EditError::Change(_) | EditError::NoFile => {
+            TaskError::Credentials { reason: error.to_string() }
+        }
+        EditError::File(_) | EditError::Interrupted => TaskError::Storage(StorageError::new(error)),
+    }
 }
 
 /// The store, if it is one that tasks can work on.
@@ -155,6 +205,13 @@ fn of_backup(error: BackupError, name: String) -> TaskError {
         BackupError::NotEmpty { .. } => TaskError::Exists { name },
         BackupError::Cancelled => TaskError::Closed,
         BackupError::Disk(error) if error.is_disk_full() => TaskError::DiskFull,
+        other => TaskError::Storage(StorageError::new(other)),
+    }
+}
+
+fn of_rebuild(error: RebuildError) -> TaskError {
+    match error {
+        RebuildError::Cancelled | RebuildError::Closed => TaskError::Closed,
         other => TaskError::Storage(StorageError::new(other)),
     }
 }

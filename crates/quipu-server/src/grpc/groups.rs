@@ -83,7 +83,8 @@ impl Groups for Handler {
         request: Request<ListGroupsRequest>,
     ) -> Result<Response<Self::ListGroupsStream>, Status> {
         let access = access(&request)?;
-        let groups = access.service().groups().list().await.map_err(failed)?;
+        let mut groups = access.service().groups().list().await.map_err(failed)?;
+        groups.retain(|config| access.may_query(&config.query).is_ok());
         let message = |config: Arc<GroupConfig>| {
             Ok(ListGroupsResponse { config: Some(to_proto::group_config(&config)) })
         };
@@ -96,6 +97,7 @@ impl Groups for Handler {
     ) -> Result<Response<GetGroupResponse>, Status> {
         let access = access(&request)?;
         let name = request.into_inner().name;
+        readable(&access, &name).await?;
         let status = access.service().groups().status(&name).await.map_err(failed)?;
         Ok(Response::new(to_proto::group_status(&status)))
     }

@@ -1,6 +1,6 @@
 //! What the engine says of its tasks, as messages.
 
-use quipu_engine::{Damage, Scavenged, Stats, Verified};
+use quipu_engine::{Damage, Rebuilt, Scavenged, Stats, Verified};
 use quipu_wire::proto;
 
 /// What a store holds.
@@ -46,4 +46,9 @@ pub fn scavenged(own: &Scavenged) -> proto::Scavenged {
         freed_size: own.freed_size,
         left_count: own.left_count,
     }
+}
+
+/// What making the index anew did.
+pub fn rebuilt(own: Rebuilt) -> proto::RebuiltIndex {
+    proto::RebuiltIndex { event_count: own.event_count, run_count: own.run_count }
 }

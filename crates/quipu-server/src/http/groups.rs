@@ -191,7 +191,7 @@ async fn body<T: DeserializeOwned>(access: &Access, request: Request) -> Result<
     from_json::parse(&body)
 }
 
-/// Lists the groups.
+/// Lists the groups whose events the caller may read.
 #[utoipa::path(
     get, path = "/groups", tag = "groups", operation_id = "list_groups",
     responses((status = 200, description = "The groups.", body = GroupsOut)),
@@ -202,7 +202,8 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     Params::read(request.uri().query(), &[])?;
     let groups = access.service().groups().list().await?;
-    let groups = groups.iter().map(|config| GroupOut::from(&**config)).collect();
+    let readable = groups.iter().filter(|config| access.may_query(&config.query).is_ok());
+    let groups = readable.map(|config| GroupOut::from(&**config)).collect();
     Ok(to_json::json(&GroupsOut { groups }))
 }
 
@@ -251,6 +252,7 @@ pub(super) async fn one(
     request: Request,
 ) -> Result<Response, Problem> {
     Params::read(request.uri().query(), &[])?;
+    readable(&access, &name).await?;
     let status = access.service().groups().status(&name).await?;
     Ok(to_json::json(&StatusOut::from(status)))
 }

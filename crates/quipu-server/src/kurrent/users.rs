@@ -12,7 +12,7 @@ use quipu_kurrent::caller::{User, UserError, Users};
 
 use super::OwnCaller;
 use crate::security::{
-    ChangeError, Credentials, CredentialsError, LoginError, Principal, Profile, Secret,
+    ChangeError, Credentials, EditError, LoginError, Principal, Profile, Secret, administer,
 };
 
 /// The most users that an open server keeps.
@@ -81,39 +81,9 @@ impl OwnCaller {
     /// Changes the credentials file. What it says counts when this is done.
     async fn edit<T: Send + 'static>(
         &self,
-        edit: impl FnOnce(&mut Credentials) -> Result<T, EditError> + Send + 'static,
+        edit: impl FnOnce(&mut Credentials) -> Result<T, ChangeError> + Send + 'static,
     ) -> Result<T, UserError> {
-        let authority = self.access.service().authority();
-        let Some(path) = authority.path().map(ToOwned::to_owned) else {
-            let reason = "this server's users are not in a file, and cannot be changed";
-            return Err(UserError::Invalid(reason.to_owned()));
-        };
-        // Passwords are hashed slowly, and the file is synced.
-        let edited = tokio::task::spawn_blocking(move || Credentials::edit(&path, edit)).await;
-        let answer = edited.map_err(|_| UserError::Failed)?.map_err(UserError::from)?;
-        if let Err(error) = authority.refresh() {
-            tracing::error!(%error, "kept the credentials");
-            return Err(UserError::Failed);
-        }
-        Ok(answer)
-    }
-}
-
-/// Why the credentials file was not changed.
-enum EditError {
-    Change(ChangeError),
-    File(CredentialsError),
-}
-
-impl From<CredentialsError> for EditError {
-    fn from(error: CredentialsError) -> Self {
-        Self::File(error)
-    }
-}
-
-impl From<ChangeError> for EditError {
-    fn from(error: ChangeError) -> Self {
-        Self::Change(error)
+        Ok(administer(&self.access, edit).await?)
     }
 }
 
@@ -122,8 +92,8 @@ impl From<EditError> for UserError {
         match error {
             EditError::Change(ChangeError::Exists { .. }) => Self::Exists,
             EditError::Change(ChangeError::NoPrincipal { .. }) => Self::NotFound,
-            EditError::Change(error) => Self::Invalid(error.to_string()),
-            EditError::File(error) => {
+            error @ (EditError::Change(_) | EditError::NoFile) => Self::Invalid(error.to_string()),
+            error @ (EditError::File(_) | EditError::Interrupted) => {
                 tracing::error!(%error, "could not change the users");
                 Self::Failed
             }
@@ -155,7 +125,7 @@ impl Users for OwnCaller {
             let password = Secret::new(password);
             self.edit(move |own| {
                 let login = user.login.clone();
-                Ok(own.add_member(&login, profile(user), &password)?)
+                own.add_member(&login, profile(user), &password)
             })
             .await
         })
@@ -193,7 +163,7 @@ impl Users for OwnCaller {
                 return removed.map(|_| ()).ok_or(UserError::NotFound);
             }
             let login = login.to_owned();
-            self.edit(move |own| Ok(own.remove_principal(&login)?)).await
+            self.edit(move |own| own.remove_principal(&login)).await
         })
     }
 
@@ -210,7 +180,7 @@ impl Users for OwnCaller {
                 });
             }
             let login = login.to_owned();
-            self.edit(move |own| Ok(own.set_disabled(&login, disabled)?)).await
+            self.edit(move |own| own.set_disabled(&login, disabled)).await
         })
     }
 
@@ -253,7 +223,7 @@ impl Users for OwnCaller {
                 })?;
             }
             let (login, password) = (login.to_owned(), Secret::new(password));
-            self.edit(move |own| Ok(own.set_password(&login, &password)?)).await
+            self.edit(move |own| own.set_password(&login, &password)).await
         })
     }
 }

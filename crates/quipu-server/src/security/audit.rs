@@ -9,8 +9,9 @@ use std::time::Duration;
 use quipu_core::{Append, ExpectedRevision, NewEvent, StreamName};
 use serde_json::{Value, json};
 
-use super::authority::Refused;
-use super::credentials::Credentials;
+use super::access::Access;
+use super::authority::{EditError, Refused};
+use super::credentials::{ChangeError, Credentials};
 use crate::service::Service;
 
 /// The stream that the audit is in.
@@ -60,6 +61,27 @@ pub(crate) async fn record_task(service: &Service, principal: &str, task: &'stat
     let begun = entry("TaskBegun", json!({ "principal": principal, "task": task }));
     let mut audit = Audit { service: service.clone(), pending: vec![begun] };
     audit.write().await;
+}
+
+/// Changes the credentials for somebody. On `Ok` the change counts, is durable, and who made it is on
+/// record.
+pub(crate) async fn administer<T: Send + 'static>(
+    access: &Access,
+    change: impl FnOnce(&mut Credentials) -> Result<T, ChangeError> + Send + 'static,
+) -> Result<T, EditError> {
+    let service = access.service();
+    let authority = service.authority().clone();
+    // Passwords are hashed slowly, and the file is synced.
+    let edited = tokio::task::spawn_blocking(move || authority.edit(change)).await;
+    let (answer, change) = edited.map_err(|_| EditError::Interrupted)??;
+    let entries = change.map(|change| differences(&change.old, &change.new)).unwrap_or_default();
+    let by = |mut own: Entry| {
+        own.data["by"] = access.principal().into();
+        own
+    };
+    let pending = entries.into_iter().map(by).collect();
+    Audit { service: service.clone(), pending }.write().await;
+    Ok(answer)
 }
 
 struct Audit {

@@ -10,14 +10,14 @@ mod state;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use quipu_core::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
 use super::access::Denied;
-use super::credentials::{Credentials, CredentialsError};
+use super::credentials::{ChangeError, Credentials, CredentialsError};
 use super::password;
 use super::rules::Grants;
 use super::secret::{Secret, Shown, TokenHash};
@@ -44,6 +44,8 @@ pub struct Authority {
 
 struct Inner {
     path: Option<PathBuf>,
+    /// Held while the file is read or changed, so that what was read last is what counts.
+    looking: Mutex<()>,
     state: watch::Sender<Arc<State>>,
     sessions: Sessions,
     /// The sessions of those who show their password again and again.
@@ -126,6 +128,7 @@ impl Authority {
     fn new(path: Option<PathBuf>, state: State) -> Self {
         let inner = Inner {
             path,
+            looking: Mutex::default(),
             state: watch::Sender::new(Arc::new(state)),
             sessions: Sessions::default(),
             logged_in: LoggedIn::default(),
@@ -172,6 +175,23 @@ impl Authority {
     ///
     /// The file is wrong: the old one counts on. The error comes once for each wrong file.
     pub fn refresh(&self) -> Result<Option<Change>, CredentialsError> {
+        let _looking = self.inner.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look()
+    }
+
+    /// Changes the credentials file; on `Ok` the change counts, and is durable. Answers what `change`
+    /// does, and what the file said before and says now.
+    pub(crate) fn edit<T>(
+        &self,
+        change: impl FnOnce(&mut Credentials) -> Result<T, ChangeError>,
+    ) -> Result<(T, Option<Change>), EditError> {
+        let path = self.path().ok_or(EditError::NoFile)?;
+        let _looking = self.inner.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = Credentials::edit(path, |own| change(own).map_err(EditError::Change))?;
+        Ok((answer, self.look()?))
+    }
+
+    fn look(&self) -> Result<Option<Change>, CredentialsError> {
         let Some(path) = self.path() else { return Ok(None) };
         let before = self.state();
         let stamp = super::credentials::Stamp::of(path);
@@ -322,6 +342,23 @@ impl Authority {
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.inner.state.borrow())
     }
+}
+
+/// Why the credentials file was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EditError {
+    /// The credentials are in no file.
+    #[error("this server's credentials are not in a file, and cannot be changed")]
+    NoFile,
+    /// The change is not possible.
+    #[error(transparent)]
+    Change(ChangeError),
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] CredentialsError),
+    /// The server stops, or the change broke off.
+    #[error("the change was interrupted: look whether it was made")]
+    Interrupted,
 }
 
 /// What the credentials file said, and what it says now.

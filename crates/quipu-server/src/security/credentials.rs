@@ -545,7 +545,7 @@ mod secret_text_required {
 
 /// A rule as its text, `allow read category:order`.
 mod rule_text {
-    use super::{Deserialize, Effect, Rule};
+    use super::{Deserialize, Rule};
 
     pub(super) fn serialize<S: serde::Serializer>(rule: &Rule, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(rule)
@@ -554,13 +554,7 @@ mod rule_text {
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Rule, D::Error> {
         use serde::de::Error;
 
-        let text = String::deserialize(from)?;
-        let rule = match text.split_once(' ') {
-            Some(("allow", rest)) => Rule::parse(Effect::Allow, rest),
-            Some(("deny", rest)) => Rule::parse(Effect::Deny, rest),
-            _ => return Err(D::Error::custom("a rule begins with allow or deny")),
-        };
-        rule.map_err(D::Error::custom)
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -54,6 +54,12 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseRuleError {
+    /// The text does not say whether it allows or denies.
+    #[error("\"{text}\" does not begin with allow or deny")]
+    Effect {
+        /// The text.
+        text: String,
+    },
     /// The first word is not an action.
     #[error(
         "\"{word}\" is not an action: it is read, append, delete, metadata, consume, operate or \
@@ -126,6 +132,19 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.effect, self.to_text())
+    }
+}
+
+impl FromStr for Rule {
+    type Err = ParseRuleError;
+
+    /// Reads what `Display` writes: `deny read category:salary`.
+    fn from_str(text: &str) -> Result<Self, ParseRuleError> {
+        match text.split_once(' ') {
+            Some(("allow", rest)) => Self::parse(Effect::Allow, rest),
+            Some(("deny", rest)) => Self::parse(Effect::Deny, rest),
+            _ => Err(ParseRuleError::Effect { text: text.to_owned() }),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use anyhow::Context as _;
 use quipu_server::security::Rule;
+use quipu_wire::proto::AddRule;
+use quipu_wire::proto::change_credentials_request::Change;
 
 use super::{Answer, Context};
 use crate::cli::{Format, RuleArgs, RuleVerb};
@@ -18,21 +20,24 @@ pub(crate) fn run(args: &RuleArgs, context: &mut Context) -> anyhow::Result<Answ
     match &args.verb {
         RuleVerb::Add { effect, name, rule, auth } => {
             let rule = Rule::parse(*effect, rule).context("that is no rule")?;
-            let id = auth.edit(context, |own| own.add_rule(name, rule))?;
+            let wanted = AddRule { principal: name.clone(), rule: rule.to_string() };
+            let made = auth.change(context, Change::AddRule(wanted))?;
+            let id = made.rule.context("no number was answered")?;
             context.output.facts(&[
                 fact("id", Value::Place(id)),
                 fact("state", Value::Text("added".to_owned())),
             ])?;
         }
         RuleVerb::List { auth } => {
-            let credentials = auth.load(context)?;
+            let credentials = auth.list(context)?;
             let mut table = Table::new(COLUMNS);
             for own in &credentials.rules {
+                let (effect, rule) = own.rule.split_once(' ').unwrap_or((&own.rule, ""));
                 let facts = [
                     fact("id", Value::Place(own.id)),
-                    fact("effect", Value::Text(own.rule.effect.to_string())),
+                    fact("effect", Value::Text(effect.to_owned())),
                     fact("principal", Value::Text(own.principal.clone())),
-                    fact("rule", Value::Text(own.rule.to_text())),
+                    fact("rule", Value::Text(rule.to_owned())),
                 ];
                 if context.output.format() == Format::Jsonl {
                     context.output.object(&facts)?;
@@ -43,7 +48,7 @@ pub(crate) fn run(args: &RuleArgs, context: &mut Context) -> anyhow::Result<Answ
             context.output.table(&mut table)?;
         }
         RuleVerb::Remove { id, auth } => {
-            auth.edit(context, |own| own.remove_rule(*id))?;
+            auth.change(context, Change::RemoveRule(*id))?;
             context.output.facts(&[
                 fact("id", Value::Place(*id)),
                 fact("state", Value::Text("removed".to_owned())),

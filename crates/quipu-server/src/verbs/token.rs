@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use quipu_core::Timestamp;
-use quipu_server::security::Token;
+use quipu_server::security::Rule;
+use quipu_wire::proto::change_credentials_request::Change;
+use quipu_wire::proto::{CreateToken, CreatedToken, PrincipalToken};
 
 use super::{Answer, Context};
 use crate::cli::{Format, TokenArgs, TokenVerb};
@@ -22,26 +25,32 @@ pub(crate) fn run(args: &TokenArgs, context: &mut Context) -> anyhow::Result<Ans
     match &args.verb {
         TokenVerb::Create { name, role, expires, allow, auth } => {
             let end = expires.map(end_of);
-            let (id, token) =
-                auth.edit(context, |own| own.create_token(name, *role, allow, end))?;
+            let wanted = CreateToken {
+                principal: name.clone(),
+                role: role.map(|role| role.to_string()),
+                allow: allow.iter().map(Rule::to_text).collect(),
+                expires_at: end.map(Timestamp::as_micros),
+            };
+            let made = auth.change(context, Change::CreateToken(wanted))?;
+            let CreatedToken { id, text } = made.token.context("no token was answered")?;
             note(&format!(
                 "note: this is the only time that the token is shown; {} keeps its hash",
-                auth.path(context).display()
+                auth.place(context)
             ));
             if context.output.format() == Format::Jsonl {
                 context.output.object(&[
                     fact("id", Value::Text(id)),
                     fact("principal", Value::Text(name.clone())),
-                    fact("token", Value::Text(token.reveal().to_owned())),
+                    fact("token", Value::Text(text)),
                     fact("expires_at", place(end.map(time::to_seconds_text))),
                 ])?;
             } else {
                 // Alone on its line, so that `TOKEN=$(quipu token create ...)` has nothing else.
-                context.output.text(token.reveal())?;
+                context.output.text(&text)?;
             }
         }
         TokenVerb::List { auth } => {
-            let credentials = auth.load(context)?;
+            let credentials = auth.list(context)?;
             let mut table = Table::new(COLUMNS);
             for principal in &credentials.principals {
                 for token in &principal.tokens {
@@ -56,7 +65,7 @@ pub(crate) fn run(args: &TokenArgs, context: &mut Context) -> anyhow::Result<Ans
             context.output.table(&mut table)?;
         }
         TokenVerb::Revoke { id, auth } => {
-            auth.edit(context, |own| own.revoke_token(id))?;
+            auth.change(context, Change::RevokeToken(id.clone()))?;
             context.output.facts(&[
                 fact("id", Value::Text(id.clone())),
                 fact("state", Value::Text("revoked".to_owned())),
@@ -75,7 +84,7 @@ fn place(text: Option<String>) -> Value {
     text.map_or(Value::Nothing, Value::Text)
 }
 
-fn facts(principal: &str, disabled: bool, token: &Token) -> [Fact; 5] {
+fn facts(principal: &str, disabled: bool, token: &PrincipalToken) -> [Fact; 5] {
     let now = Timestamp::now().as_micros();
     let state = if token.revoked {
         "revoked"

@@ -4,7 +4,9 @@ use std::io::{self, BufRead, Read};
 
 use anyhow::Context as _;
 use console::Term;
-use quipu_server::security::{PASSWORD_SIZE_MAX, Principal, Secret};
+use quipu_server::security::{PASSWORD_SIZE_MAX, Secret};
+use quipu_wire::proto::change_credentials_request::Change;
+use quipu_wire::proto::{AddCertificate, AddUser, Principal, SetPassword};
 
 use super::{Answer, Context};
 use crate::cli::{Format, UserArgs, UserVerb};
@@ -23,11 +25,13 @@ pub(crate) fn run(args: &UserArgs, context: &mut Context) -> anyhow::Result<Answ
     match &args.verb {
         UserVerb::Add { name, role, auth } => {
             let password = read_password()?;
-            auth.edit(context, |own| own.add_user(name, *role, &password))?;
+            let (own, role) = (name.clone(), role.to_string());
+            let password = password.reveal().to_owned();
+            auth.change(context, Change::AddUser(AddUser { name: own, role, password }))?;
             print(name, "added", context)
         }
         UserVerb::List { auth } => {
-            let credentials = auth.load(context)?;
+            let credentials = auth.list(context)?;
             let mut table = Table::new(COLUMNS);
             for principal in &credentials.principals {
                 let facts = facts(principal);
@@ -41,16 +45,19 @@ pub(crate) fn run(args: &UserArgs, context: &mut Context) -> anyhow::Result<Answ
             Ok(Answer::Yes)
         }
         UserVerb::Remove { name, auth } => {
-            auth.edit(context, |own| own.remove_principal(name))?;
+            auth.change(context, Change::RemovePrincipal(name.clone()))?;
             print(name, "removed", context)
         }
         UserVerb::Passwd { name, auth } => {
             let password = read_password()?;
-            auth.edit(context, |own| own.set_password(name, &password))?;
+            let (own, password) = (name.clone(), password.reveal().to_owned());
+            auth.change(context, Change::SetPassword(SetPassword { name: own, password }))?;
             print(name, "password changed", context)
         }
         UserVerb::Certificate { name, subject, auth } => {
-            auth.edit(context, |own| own.add_certificate(name, subject))?;
+            let (principal, subject) = (name.clone(), subject.clone());
+            let wanted = AddCertificate { principal, subject };
+            auth.change(context, Change::AddCertificate(wanted))?;
             print(name, "certificate added", context)
         }
     }
@@ -65,13 +72,12 @@ fn print(name: &str, state: &str, context: &mut Context) -> anyhow::Result<Answe
 }
 
 fn facts(principal: &Principal) -> [Fact; 5] {
-    let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
     let list = |texts: String| if texts.is_empty() { Value::Nothing } else { Value::Text(texts) };
     let token_count = principal.tokens.iter().filter(|token| !token.revoked).count();
     [
         fact("name", Value::Text(principal.name.clone())),
-        fact("roles", list(roles.join(","))),
-        fact("password", Value::Flag(principal.has_password())),
+        fact("roles", list(principal.roles.join(","))),
+        fact("password", Value::Flag(principal.has_password)),
         fact("tokens", Value::Count(token_count as u64)),
         fact("certificates", list(principal.certificates.join(","))),
     ]

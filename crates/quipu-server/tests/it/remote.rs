@@ -95,9 +95,10 @@ fn a_server_that_is_not_there_is_named() {
 
 #[test]
 fn a_verb_that_needs_the_directory_says_so() {
-    for verb in [&["rebuild-index"][..], &["restore", "x"], &["serve"], &["bench"]] {
+    for verb in [&["restore", "x"][..], &["serve"], &["bench"]] {
         on("http://127.0.0.1:9", verb, "").fails("this verb works on a directory");
     }
+    on("http://127.0.0.1:9", &["restore", "x"], "").fails("serve that one instead");
 }
 
 #[test]
@@ -131,6 +132,8 @@ fn the_store_behind_a_server_is_looked_at_verified_copied_and_scavenged() {
     assert_eq!(stats.fact("events"), "500");
     assert_eq!(on(&url, &["scavenge"], "").ok().fact("scavenged"), "0");
     assert!(on(&url, &["verify"], "").ok().err().contains("found no damage"));
+    let rebuilt = on(&url, &["rebuild-index"], "").ok();
+    assert_eq!((rebuilt.fact("indexed"), rebuilt.fact("runs")), ("0".into(), "0".into()));
     let made = on(&url, &["backup", "monday"], "").ok();
     assert_eq!(made.fact("last position"), "500");
     on(&url, &["backup", "monday"], "").fails("there is a backup \"monday\" already");
@@ -140,4 +143,85 @@ fn the_store_behind_a_server_is_looked_at_verified_copied_and_scavenged() {
     let copy = Store::missing();
     copy.run(&["restore", &format!("{backups}/monday")]).ok();
     assert_eq!(copy.events().len(), 500);
+}
+
+#[test]
+fn an_administrator_keeps_the_credentials_of_a_server() {
+    let store = Store::missing();
+    let token_of = |ran: &Ran| {
+        let out = ran.out();
+        out.lines().find(|line| line.starts_with("qp_")).unwrap().to_owned()
+    };
+    let made = store.run(&["token", "create", "ada", "--role", "admin"]).ok();
+    let admin = store.file("admin", token_of(&made));
+    let (running, url) = serve(&store);
+    let as_admin =
+        |args: &[&str], input: &str| on(&url, &[args, &["--token-file", &admin]].concat(), input);
+
+    let made = as_admin(&["token", "create", "orders", "--role", "writer"], "").ok();
+    assert!(made.err().contains(&url), "it says who keeps the hash: {made}");
+    let orders = store.file("orders", token_of(&made));
+    let append = ["append", "order-1", "--type", "T", "--json", "1", "--token-file", &orders];
+    on(&url, &append, "").ok();
+    let tokens = as_admin(&["token", "list", "--format", "jsonl"], "").ok().json();
+    assert_eq!(field(&tokens, "principal"), ["ada", "orders"]);
+    as_admin(&["rule", "add", "deny", "orders", "append prefix:order-9"], "").ok();
+    let rules = as_admin(&["rule", "list", "--format", "jsonl"], "").ok().json();
+    assert_eq!(
+        (field(&rules, "effect"), field(&rules, "rule")),
+        (vec!["deny"], vec!["append prefix:order-9"])
+    );
+    let denied = [&["append", "order-9"], &append[2..]].concat();
+    on(&url, &denied, "").fails("may not append");
+    as_admin(&["rule", "remove", "1"], "").ok();
+    on(&url, &denied, "").ok();
+
+    as_admin(&["token", "revoke", field(&tokens, "id")[1]], "").ok();
+    on(&url, &append, "").fails("credentials");
+    as_admin(&["token", "revoke", "nothing"], "").no("there is no token \"nothing\"");
+
+    as_admin(&["user", "add", "eva", "--role", "reader"], "short\n").no("8 bytes");
+    as_admin(&["user", "add", "eva", "--role", "reader"], "correct horse battery\n").ok();
+    as_admin(&["user", "certificate", "eva", "cn:eva"], "").ok();
+    as_admin(&["user", "passwd", "eva"], "another long password\n").ok();
+    let users = as_admin(&["user", "list"], "").ok().out();
+    assert!(users.contains("eva") && users.contains("cn:eva"), "{users}");
+    as_admin(&["user", "remove", "orders"], "").ok();
+
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(), Some(0));
+    let here = store.json(&["user", "list"]);
+    assert_eq!(field(&here, "name"), ["ada", "eva"], "the server's file has it all");
+    let audit = store.json(&["read", "$audit", "--system"]);
+    let created = audit.iter().find(|event| event["type"] == "TokenCreated").unwrap();
+    assert_eq!(
+        (&created["data"]["principal"], &created["data"]["by"]),
+        (&"orders".into(), &"ada".into())
+    );
+}
+
+#[test]
+fn the_credentials_of_a_server_are_for_administrators() {
+    let store = Store::missing();
+    let made = store.run(&["token", "create", "bo", "--role", "operator"]).ok();
+    let file = store.file("bo", made.out().trim());
+    let (_running, url) = serve(&store);
+
+    for verb in [&["token", "list"][..], &["user", "list"], &["rule", "list"]] {
+        on(&url, verb, "").fails("credentials");
+        on(&url, &[verb, &["--token-file", &file]].concat(), "").fails("bo may not administer");
+    }
+    let grab = ["token", "create", "bo2", "--role", "admin", "--token-file", &file];
+    on(&url, &grab, "").fails("bo may not administer");
+    assert_eq!(store.json(&["token", "list"]).len(), 1);
+}
+
+#[test]
+fn the_first_credentials_are_made_where_the_server_is() {
+    let store = Store::missing();
+    let (_running, url) = serve(&store);
+
+    on(&url, &["token", "create", "eve", "--role", "admin"], "").fails("may not administer");
+
+    assert!(store.json(&["token", "list"]).is_empty(), "whoever comes first is nobody yet");
 }

@@ -1,6 +1,7 @@
-//! Work on the store over the network: statistics, verification, backups, scavenging.
+//! Work on the store over the network: statistics, verification, backups, scavenging, its index.
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ impl World {
     /// A server of a store with small segments, and a directory for backups.
     async fn new(authority: Authority) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = OpenOptions::new().create(true).segment_size(64 << 10);
+        let options = OpenOptions::new().create(true).segment_size(64 << 10).run_count(16);
         let engine = options.open(directory.path().join("log")).unwrap();
         let service = Service::of_engine(&engine, Limits::default(), authority);
         service.set_backup_directory(directory.path().join("backups"));
@@ -89,6 +90,37 @@ async fn an_operator_sees_verifies_copies_and_scavenges_the_store() {
     let mut damages: Vec<Damage> = Vec::new();
     let verified = client.verify(&mut |own| damages.push(own), &mut unheard()).await.unwrap();
     assert_eq!((verified.event_count, verified.damage_count), (101, 0), "{damages:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_index_is_made_anew_while_the_server_serves() {
+    let world = World::new(Authority::open()).await;
+    world.fill(100).await;
+    let client = world.client(None).await;
+    // Runs are written behind the writer's back: six of sixteen events each.
+    let begun = Instant::now();
+    while client.stats().await.unwrap().run_count < 6 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "no runs");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let runs = std::fs::read_dir(world.directory.path().join("log/index")).unwrap();
+    let run = runs.map(|entry| entry.unwrap().path()).min().unwrap();
+    let whole = std::fs::read(&run).unwrap();
+    let file = std::fs::File::options().write(true).open(&run).unwrap();
+    // In place: the server has the file open.
+    file.write_all_at(&[!whole[300]], 300).unwrap();
+    let verified = client.verify(&mut unheard(), &mut unheard()).await.unwrap();
+    assert!(verified.damage_count > 0, "{verified:?}");
+
+    let mut progress = Vec::new();
+    let rebuilt = client.rebuild_index(&mut |own| progress.push(own)).await.unwrap();
+
+    assert_eq!((rebuilt.event_count, rebuilt.run_count), (96, 6));
+    assert!(progress.iter().all(|own| own.done <= own.total && own.unit == "events"));
+    let verified = client.verify(&mut unheard(), &mut unheard()).await.unwrap();
+    assert_eq!(verified.damage_count, 0);
+    assert_eq!(std::fs::read(&run).unwrap(), whole, "a run has the bytes that its events give it");
+    world.fill(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod gate;
+mod groups;
 mod guarded;
 mod operations;
 mod support;

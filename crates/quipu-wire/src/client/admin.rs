@@ -5,11 +5,14 @@ use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 
 use super::Client;
-use super::calls::Transport;
+use super::calls::{MESSAGE_SIZE_MAX, Transport};
 use crate::proto::admin_client::AdminClient;
+use crate::proto::change_credentials_request::Change;
 use crate::proto::{
-    BackedUp, BackupRequest, Damage, ScavengeRequest, Scavenged, StatsRequest, StatsResponse,
-    TaskProgress, Verified, VerifyRequest, backup_response, scavenge_response, verify_response,
+    BackedUp, BackupRequest, ChangeCredentialsRequest, ChangeCredentialsResponse, Damage,
+    ListCredentialsRequest, ListCredentialsResponse, RebuildIndexRequest, RebuiltIndex,
+    ScavengeRequest, Scavenged, StatsRequest, StatsResponse, TaskProgress, Verified, VerifyRequest,
+    backup_response, rebuild_index_response, scavenge_response, verify_response,
 };
 use crate::status::{TaskError, from_status};
 
@@ -34,7 +37,8 @@ macro_rules! step {
     };
 }
 
-/// Work on the store, for those who may operate it. Dropping the future of a task ends the task.
+/// Work on the store, for those who may operate it, and on who may do what. Dropping the future of a
+/// task ends the task.
 ///
 /// # Errors
 ///
@@ -89,10 +93,34 @@ impl Client {
         follow(messages, watch, |message| step!(scavenge_response, message)).await
     }
 
+    /// Makes the index of the store anew from its log, while the old one is used.
+    pub async fn rebuild_index(&self, watch: Watch<'_>) -> Result<RebuiltIndex, TaskError> {
+        let messages = self.admin().rebuild_index(RebuildIndexRequest {}).await;
+        let messages = messages.map_err(from_status::<TaskError>)?.into_inner();
+        follow(messages, watch, |message| step!(rebuild_index_response, message)).await
+    }
+
+    /// Who may ask the server, and what they may do. For administrators, as is the next one.
+    pub async fn credentials(&self) -> Result<ListCredentialsResponse, TaskError> {
+        let answer = self.admin().list_credentials(ListCredentialsRequest {}).await;
+        Ok(answer.map_err(from_status::<TaskError>)?.into_inner())
+    }
+
+    /// Changes who may ask the server, or what they may do. On `Ok` the change counts and is durable.
+    /// It is not made again where the connection breaks: look whether it was made.
+    pub async fn change_credentials(
+        &self,
+        change: Change,
+    ) -> Result<ChangeCredentialsResponse, TaskError> {
+        let request = ChangeCredentialsRequest { change: Some(change) };
+        let answer = self.admin().change_credentials(request).await;
+        Ok(answer.map_err(from_status::<TaskError>)?.into_inner())
+    }
+
     fn admin(&self) -> AdminClient<Transport> {
         let transport =
             InterceptedService::new(self.inner.calls.clone(), self.inner.credentials.clone());
-        AdminClient::new(transport)
+        AdminClient::new(transport).max_decoding_message_size(MESSAGE_SIZE_MAX)
     }
 }
 

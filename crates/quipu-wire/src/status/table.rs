@@ -144,4 +144,6 @@ pub const TABLE: &[Meaning] = &[
         "use another name"),
     later(ErrorCode::TaskBusy, Code::Aborted, "task.busy",
         "wait until the other task is done, then try again"),
+    never(ErrorCode::CredentialsInvalid, Code::FailedPrecondition, "credentials.invalid",
+        "look at who there is and what they may do, then ask for something else"),
 ];

@@ -27,6 +27,12 @@ pub enum TaskError {
         /// The name.
         name: String,
     },
+    /// The credentials cannot be changed like that.
+    #[error("{reason}")]
+    Credentials {
+        /// Why.
+        reason: String,
+    },
     /// Another task is under way. Wait for it.
     #[error("another task is under way")]
     Busy,
@@ -47,6 +53,7 @@ impl TaskError {
             Self::Unsupported { .. } => ErrorCode::TaskUnsupported,
             Self::InvalidName { .. } => ErrorCode::BackupInvalidName,
             Self::Exists { .. } => ErrorCode::BackupExists,
+            Self::Credentials { .. } => ErrorCode::CredentialsInvalid,
             Self::Busy => ErrorCode::TaskBusy,
             Self::DiskFull => ErrorCode::DiskFull,
             Self::Closed => ErrorCode::Closed,
@@ -67,6 +74,9 @@ impl ContractError for TaskError {
             ErrorCode::TaskUnsupported => Some(Self::Unsupported { what: error.message.clone() }),
             ErrorCode::BackupInvalidName => Some(Self::InvalidName { name: name() }),
             ErrorCode::BackupExists => Some(Self::Exists { name: name() }),
+            ErrorCode::CredentialsInvalid => {
+                Some(Self::Credentials { reason: error.message.clone() })
+            }
             ErrorCode::TaskBusy => Some(Self::Busy),
             ErrorCode::DiskFull => Some(Self::DiskFull),
             ErrorCode::Closed | ErrorCode::Stopping => Some(Self::Closed),

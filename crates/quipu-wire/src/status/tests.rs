@@ -9,7 +9,9 @@ use quipu_core::{
 };
 use tonic::{Code, Status};
 
-use super::{ContractError, Failure, Refused, RemoteError, TABLE, details, from_status, meaning};
+use super::{
+    ContractError, Failure, Refused, RemoteError, TABLE, TaskError, details, from_status, meaning,
+};
 use crate::proto::{self, ErrorCode};
 
 fn stream() -> StreamName {
@@ -149,6 +151,20 @@ fn every_error_of_the_registry_survives() {
         RegistryError::StaleEpoch { epoch: 1, current: 2 },
         RegistryError::TooManyRequests,
         RegistryError::ReadOnly,
+    ]);
+}
+
+#[test]
+fn every_error_of_work_on_the_store_survives() {
+    let name = || "monday".to_owned();
+    assert_same(vec![
+        TaskError::Unsupported { what: "the server has no directory of backups".to_owned() },
+        TaskError::InvalidName { name: name() },
+        TaskError::Exists { name: name() },
+        TaskError::Credentials { reason: "there is no principal \"monday\"".to_owned() },
+        TaskError::Busy,
+        TaskError::DiskFull,
+        TaskError::Closed,
     ]);
 }
 

@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
+use http::uri::PathAndQuery;
 use quipu_core::{EventStore, Query, ReadAll};
+use quipu_kurrent::proto::event_store::client::users;
 use quipu_server::config::Limits;
 use quipu_server::security::{Access, Authority, Credentials, Role, Secret};
 use quipu_server::server::Server;
 use quipu_server::service::Service;
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic::transport::Endpoint;
+use tonic_prost::ProstCodec;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::support::{Answer, World, append, ask_on, create};
@@ -32,6 +38,32 @@ async fn changes_of_the_credentials_are_on_record() {
     assert_eq!(world.audit("PrincipalRemoved").await["principal"], "orders");
     std::fs::write(&world.credentials, "{").unwrap();
     assert!(world.audit("CredentialsRefused").await["reason"].is_string());
+}
+
+#[tokio::test]
+async fn users_that_a_client_of_kurrentdb_makes_are_on_record_with_who_made_them() {
+    let mut credentials = Credentials::default();
+    let admin = create(&mut credentials, "admin", Role::Admin);
+    let world = World::with(&credentials).await;
+    let uri = format!("http://{}", world.address());
+    let mut grpc = Grpc::new(Endpoint::from_shared(uri).unwrap().connect().await.unwrap());
+    grpc.ready().await.unwrap();
+    let options = users::create_req::Options {
+        login_name: "eva".to_owned(),
+        password: "correct horse battery".to_owned(),
+        full_name: "Eva".to_owned(),
+        groups: vec!["$ops".to_owned()],
+    };
+    let mut request = Request::new(users::CreateReq { options: Some(options) });
+    let token = format!("Bearer {}", admin.text.reveal());
+    request.metadata_mut().insert("authorization", token.parse().unwrap());
+
+    let path = PathAndQuery::from_static("/event_store.client.users.Users/Create");
+    let codec = ProstCodec::<_, users::CreateResp>::default();
+    grpc.unary(request, path, codec).await.unwrap();
+
+    let added = world.audit("PrincipalAdded").await;
+    assert_eq!((&added["principal"], &added["by"]), (&"eva".into(), &"admin".into()));
 }
 
 #[tokio::test]
