@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use quipu::core::{
     AppendError, Appended, BoxFuture, Change, Checkpoints, EventStore, IndexRead, Leases,
-    ListStreams, LogIdentity, LogRead, MemoryStore, ReadAll, ReadError, ReadIndex, ReadStream,
-    Registry, Snapshots, StorageError, StreamInfo, StreamRead, Subscribe, SubscribeError,
-    Subscription,
+    ListStreams, LogIdentity, LogRead, ReadAll, ReadError, ReadIndex, ReadStream, Registry,
+    Snapshots, StorageError, StreamInfo, StreamRead, Subscribe, SubscribeError, Subscription,
 };
 use quipu::{Position, StreamName, Timestamp};
 use tokio::sync::watch;
@@ -24,17 +23,17 @@ pub(crate) enum How {
     Pause,
 }
 
-/// A handle to a store in memory that breaks after so many appends.
+/// A handle to a store that breaks after so many appends.
 #[derive(Clone)]
 pub(crate) struct BreakingStore {
-    store: MemoryStore,
+    store: Arc<dyn EventStore>,
     how: How,
     left: Arc<watch::Sender<Option<usize>>>,
     is_let_on: Arc<watch::Sender<bool>>,
 }
 
 impl BreakingStore {
-    pub(crate) fn new(store: MemoryStore, how: How, appends: usize) -> Self {
+    pub(crate) fn new(store: Arc<dyn EventStore>, how: How, appends: usize) -> Self {
         let left = Arc::new(watch::channel(Some(appends)).0);
         Self { store, how, left, is_let_on: Arc::new(watch::channel(false).0) }
     }

@@ -13,27 +13,50 @@ use quipu::testing::ManualClock;
 use quipu::{
     Backoff, Effects, Input, OnError, Process, Quipu, Route, RunProcess, RunningProcess, Timestamp,
 };
+use quipu_testing::served::Served;
 
 use crate::breaking::{BreakingStore, How};
 use crate::shop::{Deadline, Order, Pay, Payment, PaymentInput, Place, Remind};
 
 struct Shop {
-    store: MemoryStore,
+    store: Arc<dyn EventStore>,
     clock: ManualClock,
     app: Quipu,
 }
 
 impl Shop {
     fn new() -> Self {
+        Self::with_gaps(1)
+    }
+
+    /// In memory, with so many positions from one event to the next.
+    fn with_gaps(step: u64) -> Self {
         let clock = ManualClock::at(Timestamp::from_micros(1_000_000));
         let store = MemoryStore::with_clock(clock.as_clock());
-        let app = Quipu::over(Arc::new(store.clone())).with_clock(clock.as_clock());
-        Self { store, clock, app }
+        store.leave_gaps(step);
+        let app = Quipu::over(Arc::new(store)).with_clock(clock.as_clock());
+        Self { store: Arc::clone(app.store()), clock, app }
+    }
+
+    /// On a store that a server holds, if there is one. The store goes by the machine's clock, and
+    /// leases with it: what has to lapse takes its time.
+    async fn served() -> Option<(Served, Self)> {
+        let served = Served::start()?;
+        let clock = ManualClock::at(Timestamp::now());
+        let app = Quipu::open_url(served.url()).await.unwrap().with_clock(clock.as_clock());
+        let store = Arc::clone(app.store());
+        Some((served, Self { store, clock, app }))
+    }
+
+    /// Lets a lease lapse that nobody renews.
+    async fn lapse(&self, lease: Duration) {
+        self.clock.advance(lease + Duration::from_secs(1));
+        tokio::time::sleep(lease).await;
     }
 
     /// The application over a store that ends after so many appends.
     fn breaking(&self, how: How, appends: usize) -> (BreakingStore, Quipu) {
-        let store = BreakingStore::new(self.store.clone(), how, appends);
+        let store = BreakingStore::new(Arc::clone(&self.store), how, appends);
         let app = Quipu::over(Arc::new(store.clone())).with_clock(self.clock.as_clock());
         (store, app)
     }
@@ -78,69 +101,95 @@ fn run<P: Process>(app: &Quipu, lease: Duration) -> RunProcess<P> {
 }
 
 const LONG: Duration = Duration::from_mins(1);
+/// The lease of a process that crashes.
+const SHORT: Duration = Duration::from_millis(20);
 
-#[tokio::test(start_paused = true)]
-async fn an_order_that_is_not_paid_is_cancelled_when_its_time_has_come() {
-    let shop = Shop::new();
-    let mut running = run::<Payment>(&shop.app, LONG).spawn();
+/// Tests on the store in memory, whose time passes when the test says so, and on one that a server
+/// holds.
+macro_rules! on_both {
+    ($(async fn $name:ident($shop:ident: Shop) $body:block)+) => {
+        $(mod $name {
+            use super::*;
 
-    shop.place("a").await;
-    shop.place("b").await;
-    shop.advance(&mut running, Duration::from_mins(9)).await;
-    shop.app.execute(Pay("b".into())).await.unwrap();
-    shop.advance(&mut running, Duration::from_mins(3)).await;
-    shop.advance(&mut running, Duration::from_mins(3)).await;
+            async fn test($shop: Shop) $body
 
-    let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
-    assert_eq!(shop.facts("a").await, expected);
-    assert_eq!(shop.facts("b").await, ["placed", "reserved", "paid"]);
-    let components = shop.store.registry().components().await.unwrap();
-    assert_eq!(components[0].key.kind, ComponentKind::Process);
-    assert_eq!(components[0].key.name, "payment");
-    running.stop().await.unwrap();
+            #[tokio::test(start_paused = true)]
+            async fn in_memory() {
+                test(Shop::new()).await;
+            }
+
+            #[tokio::test]
+            async fn on_a_server() {
+                if let Some((_served, shop)) = Shop::served().await {
+                    test(shop).await;
+                }
+            }
+        })+
+    };
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_stream_of_an_instance_tells_what_it_took_and_what_it_did() {
-    let shop = Shop::new();
-    let mut running = run::<Payment>(&shop.app, LONG).spawn();
+on_both! {
+    async fn an_order_that_is_not_paid_is_cancelled_when_its_time_has_come(shop: Shop) {
+        let mut running = run::<Payment>(&shop.app, LONG).spawn();
 
-    shop.place("a").await;
-    shop.advance(&mut running, Duration::from_mins(1)).await;
-    shop.app.execute(Pay("a".into())).await.unwrap();
-    running.settle().await.unwrap();
+        shop.place("a").await;
+        shop.place("b").await;
+        shop.advance(&mut running, Duration::from_mins(9)).await;
+        shop.app.execute(Pay("b".into())).await.unwrap();
+        shop.advance(&mut running, Duration::from_mins(3)).await;
+        shop.advance(&mut running, Duration::from_mins(3)).await;
 
-    let types = shop.types("$quipu.process-payment-a").await;
-    let expected = [
-        "$quipu.process-input",
-        "$quipu.timer-scheduled",
-        "$quipu.timer-scheduled",
-        "$quipu.process-done",
-        "$quipu.process-input",
-        "$quipu.timer-cancelled",
-        "$quipu.timer-cancelled",
-        "$quipu.process-completed",
-    ];
-    assert_eq!(types, expected);
-    let changes = shop.app.history(Order::of("a".to_owned())).collect().await.unwrap();
-    let reserved = &changes[1];
-    assert_eq!(reserved.actor(), Some("process/payment"));
-    assert_eq!(reserved.correlation(), Some("c-a"), "the correlation of the cause goes on");
-    assert_eq!(reserved.causation(), Some(&*changes[0].id.to_string()));
+        let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
+        assert_eq!(shop.facts("a").await, expected);
+        assert_eq!(shop.facts("b").await, ["placed", "reserved", "paid"]);
+        let components = shop.store.registry().components().await.unwrap();
+        assert_eq!(components[0].key.kind, ComponentKind::Process);
+        assert_eq!(components[0].key.name, "payment");
+        running.stop().await.unwrap();
+    }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refusal_comes_back_and_what_was_not_done_is_not_undone() {
-    let shop = Shop::new();
-    let mut running = run::<Payment>(&shop.app, LONG).spawn();
+on_both! {
+    async fn the_stream_of_an_instance_tells_what_it_took_and_what_it_did(shop: Shop) {
+        let mut running = run::<Payment>(&shop.app, LONG).spawn();
 
-    shop.place("sold-out").await;
-    running.settle().await.unwrap();
+        shop.place("a").await;
+        shop.advance(&mut running, Duration::from_mins(1)).await;
+        shop.app.execute(Pay("a".into())).await.unwrap();
+        running.settle().await.unwrap();
 
-    assert_eq!(shop.facts("sold-out").await, ["placed", "cancelled"]);
-    let types = shop.types("$quipu.process-payment-sold-out").await;
-    assert!(types.contains(&"$quipu.process-rejected".to_owned()), "{types:?}");
-    assert_eq!(types.last().map(String::as_str), Some("$quipu.process-completed"));
+        let types = shop.types("$quipu.process-payment-a").await;
+        let expected = [
+            "$quipu.process-input",
+            "$quipu.timer-scheduled",
+            "$quipu.timer-scheduled",
+            "$quipu.process-done",
+            "$quipu.process-input",
+            "$quipu.timer-cancelled",
+            "$quipu.timer-cancelled",
+            "$quipu.process-completed",
+        ];
+        assert_eq!(types, expected);
+        let changes = shop.app.history(Order::of("a".to_owned())).collect().await.unwrap();
+        let reserved = &changes[1];
+        assert_eq!(reserved.actor(), Some("process/payment"));
+        assert_eq!(reserved.correlation(), Some("c-a"), "the correlation of the cause goes on");
+        assert_eq!(reserved.causation(), Some(&*changes[0].id.to_string()));
+    }
+}
+
+on_both! {
+    async fn a_refusal_comes_back_and_what_was_not_done_is_not_undone(shop: Shop) {
+        let mut running = run::<Payment>(&shop.app, LONG).spawn();
+
+        shop.place("sold-out").await;
+        running.settle().await.unwrap();
+
+        assert_eq!(shop.facts("sold-out").await, ["placed", "cancelled"]);
+        let types = shop.types("$quipu.process-payment-sold-out").await;
+        assert!(types.contains(&"$quipu.process-rejected".to_owned()), "{types:?}");
+        assert_eq!(types.last().map(String::as_str), Some("$quipu.process-completed"));
+    }
 }
 
 /// Each life of the process ends with an append, the first with the first, the second with the
@@ -149,40 +198,53 @@ async fn a_refusal_comes_back_and_what_was_not_done_is_not_undone() {
 async fn a_crash_at_any_append_leaves_each_effect_once() {
     for how in [How::LoseRequest, How::LoseAnswer] {
         for appends in 0..24 {
-            let shop = Shop::new();
-            shop.place("a").await;
-            shop.place("sold-out").await;
-            shop.place("paid").await;
-            shop.app.execute(Pay("paid".into())).await.unwrap();
-
-            let (store, app) = shop.breaking(how, appends);
-            let mut crashing = run::<Payment>(&app, Duration::from_millis(20)).spawn();
-            // Time is late already, so that timers are due as soon as they are set.
-            shop.clock.advance(Duration::from_mins(20));
-            tokio::select! {
-                () = store.broken() => {}
-                () = finished(&shop) => {}
-                _ = crashing.wait_until(|_| false) => {}
-            }
-            drop(crashing);
-            shop.clock.advance(Duration::from_secs(1));
-            let mut running = run::<Payment>(&shop.app, LONG).spawn();
-            shop.advance(&mut running, Duration::ZERO).await;
-
-            let context = format!("{how:?} after {appends} appends");
-            let facts = shop.facts("a").await;
-            let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
-            assert_eq!(facts, expected, "{context}");
-            let mut facts = shop.facts("sold-out").await;
-            // The reminder may come before the refusal.
-            if facts.get(1) == Some(&"reminded") {
-                facts.remove(1);
-            }
-            assert_eq!(facts, ["placed", "cancelled"], "{context}");
-            assert_eq!(shop.facts("paid").await, ["placed", "paid", "reserved"], "{context}");
-            assert_eq!(running.status().parked_count, 0, "{context}");
+            crash_at(&Shop::new(), how, appends).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_crash_at_an_append_to_a_server_leaves_each_effect_once() {
+    for how in [How::LoseRequest, How::LoseAnswer] {
+        for appends in [0, 3, 7, 12, 18] {
+            let Some((_served, shop)) = Shop::served().await else { return };
+            crash_at(&shop, how, appends).await;
+        }
+    }
+}
+
+async fn crash_at(shop: &Shop, how: How, appends: usize) {
+    shop.place("a").await;
+    shop.place("sold-out").await;
+    shop.place("paid").await;
+    shop.app.execute(Pay("paid".into())).await.unwrap();
+
+    let (store, app) = shop.breaking(how, appends);
+    let mut crashing = run::<Payment>(&app, SHORT).spawn();
+    // Time is late already, so that timers are due as soon as they are set.
+    shop.clock.advance(Duration::from_mins(20));
+    tokio::select! {
+        () = store.broken() => {}
+        () = finished(shop) => {}
+        _ = crashing.wait_until(|_| false) => {}
+    }
+    drop(crashing);
+    shop.lapse(SHORT).await;
+    let mut running = run::<Payment>(&shop.app, LONG).spawn();
+    shop.advance(&mut running, Duration::ZERO).await;
+
+    let context = format!("{how:?} after {appends} appends");
+    let facts = shop.facts("a").await;
+    let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
+    assert_eq!(facts, expected, "{context}");
+    let mut facts = shop.facts("sold-out").await;
+    // The reminder may come before the refusal.
+    if facts.get(1) == Some(&"reminded") {
+        facts.remove(1);
+    }
+    assert_eq!(facts, ["placed", "cancelled"], "{context}");
+    assert_eq!(shop.facts("paid").await, ["placed", "paid", "reserved"], "{context}");
+    assert_eq!(running.status().parked_count, 0, "{context}");
 }
 
 /// Waits until no instance has anything left to do.
@@ -200,22 +262,22 @@ async fn finished(shop: &Shop) {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn timers_outlive_the_process_that_set_them() {
-    let shop = Shop::new();
-    let mut first = run::<Payment>(&shop.app, LONG).spawn();
-    shop.place("a").await;
-    shop.advance(&mut first, Duration::from_mins(1)).await;
-    first.stop().await.unwrap();
-    shop.clock.advance(Duration::from_mins(30));
+on_both! {
+    async fn timers_outlive_the_process_that_set_them(shop: Shop) {
+        let mut first = run::<Payment>(&shop.app, LONG).spawn();
+        shop.place("a").await;
+        shop.advance(&mut first, Duration::from_mins(1)).await;
+        first.stop().await.unwrap();
+        shop.clock.advance(Duration::from_mins(30));
 
-    let mut second = run::<Payment>(&shop.app, LONG).spawn();
-    shop.advance(&mut second, Duration::ZERO).await;
+        let mut second = run::<Payment>(&shop.app, LONG).spawn();
+        shop.advance(&mut second, Duration::ZERO).await;
 
-    let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
-    assert_eq!(shop.facts("a").await, expected);
-    let types = shop.types("$quipu.process-payment-a").await;
-    assert_eq!(types.iter().filter(|own| *own == "$quipu.timer-fired").count(), 2);
+        let expected = ["placed", "reserved", "reminded", "cancelled", "released"];
+        assert_eq!(shop.facts("a").await, expected);
+        let types = shop.types("$quipu.process-payment-a").await;
+        assert_eq!(types.iter().filter(|own| *own == "$quipu.timer-fired").count(), 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,52 +336,52 @@ impl Process for Changed {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_instance_whose_unfinished_effects_have_changed_stops_and_says_so() {
-    let shop = Shop::new();
-    shop.place("a").await;
-    // The input is recorded by the first append, its command never executed.
-    let (store, app) = shop.breaking(How::LoseRequest, 1);
-    let crashing = run::<Payment>(&app, Duration::from_millis(20)).spawn();
-    store.broken().await;
-    drop(crashing);
-    shop.clock.advance(Duration::from_secs(1));
+on_both! {
+    async fn an_instance_whose_unfinished_effects_have_changed_stops_and_says_so(shop: Shop) {
+        shop.place("a").await;
+        // The input is recorded by the first append, its command never executed.
+        let (store, app) = shop.breaking(How::LoseRequest, 1);
+        let crashing = run::<Payment>(&app, SHORT).spawn();
+        store.broken().await;
+        drop(crashing);
+        shop.lapse(SHORT).await;
 
-    let mut running = run::<Changed>(&shop.app, LONG).spawn();
-    shop.place("b").await;
-    let status = running.wait_until(|status| status.parked_count == 1).await.unwrap();
-    running.settle().await.unwrap();
+        let mut running = run::<Changed>(&shop.app, LONG).spawn();
+        shop.place("b").await;
+        let status = running.wait_until(|status| status.parked_count == 1).await.unwrap();
+        running.settle().await.unwrap();
 
-    assert_eq!(shop.facts("a").await, ["placed"], "nothing is guessed");
-    assert_eq!(shop.facts("b").await, ["placed", "reserved", "reminded"], "others go on");
-    let error = status.last_error.unwrap();
-    for part in ["instance \"a\" of process \"payment\"", "execute reserve", "execute welcome"] {
-        assert!(error.contains(part), "{part} is not in: {error}");
+        assert_eq!(shop.facts("a").await, ["placed"], "nothing is guessed");
+        assert_eq!(shop.facts("b").await, ["placed", "reserved", "reminded"], "others go on");
+        let error = status.last_error.unwrap();
+        for part in ["instance \"a\" of process \"payment\"", "execute reserve", "execute welcome"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        // With the code put back it finishes what it began.
+        running.stop().await.unwrap();
+        let mut running = run::<Payment>(&shop.app, LONG).spawn();
+        shop.app.execute(Pay("a".into())).await.unwrap();
+        running.settle().await.unwrap();
+        assert_eq!(running.status().parked_count, 2, "what is parked waits for its retry");
     }
-    // With the code put back it finishes what it began.
-    running.stop().await.unwrap();
-    let mut running = run::<Payment>(&shop.app, LONG).spawn();
-    shop.app.execute(Pay("a".into())).await.unwrap();
-    running.settle().await.unwrap();
-    assert_eq!(running.status().parked_count, 2, "what is parked waits for its retry");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_replay_of_the_log_does_nothing_again() {
-    let shop = Shop::new();
-    shop.place("a").await;
-    shop.place("b").await;
-    let mut first = run::<Payment>(&shop.app, LONG).spawn();
-    shop.advance(&mut first, Duration::from_mins(12)).await;
-    first.stop().await.unwrap();
-    let before = shop.store.frontier().await.unwrap();
+on_both! {
+    async fn a_replay_of_the_log_does_nothing_again(shop: Shop) {
+        shop.place("a").await;
+        shop.place("b").await;
+        let mut first = run::<Payment>(&shop.app, LONG).spawn();
+        shop.advance(&mut first, Duration::from_mins(12)).await;
+        first.stop().await.unwrap();
+        let before = shop.store.frontier().await.unwrap();
 
-    // Another incarnation of the runner that knows nothing of the first one's checkpoints.
-    let runner = run::<Payment>(&shop.app, LONG).with_runner(|runner| runner.version(2));
-    let mut second = runner.spawn();
-    second.settle().await.unwrap();
+        // Another incarnation of the runner that knows nothing of the first one's checkpoints.
+        let runner = run::<Payment>(&shop.app, LONG).with_runner(|runner| runner.version(2));
+        let mut second = runner.spawn();
+        second.settle().await.unwrap();
 
-    assert_eq!(shop.store.frontier().await.unwrap(), before);
+        assert_eq!(shop.store.frontier().await.unwrap(), before);
+    }
 }
 
 /// How often a type is in an instance's stream.
@@ -451,8 +513,7 @@ async fn a_process_goes_on_in_a_copy_of_its_log_whose_positions_are_others() {
     shop.advance(&mut first, Duration::from_mins(1)).await;
     first.stop().await.unwrap();
 
-    let copy = Shop::new();
-    copy.store.leave_gaps(7);
+    let copy = Shop::with_gaps(7);
     copy.clock.advance(Duration::from_mins(2));
     let read = shop.store.read_all(ReadAll::new(Query::all())).await.unwrap();
     for event in collect(read.batches).await.unwrap() {

@@ -10,6 +10,7 @@ use sqlx::SqliteConnection;
 
 use super::sample::{database, deposit, retry, tuned, withdraw};
 use crate::bank::{AccountEvent, FundsDeposited, id};
+use crate::stores::on_every_store;
 
 /// Adds up what each account got. A withdrawal is poison.
 #[derive(Debug, Default)]
@@ -85,30 +86,34 @@ async fn a_batch_is_applied_at_once() {
 
 #[tokio::test]
 async fn of_a_batch_that_fails_only_the_event_at_fault_is_parked() {
-    let (_directory, pool) = database().await;
-    let app = Quipu::in_memory();
-    deposit(&app, "a", 1).await;
-    deposit(&app, "b", 2).await;
-    let poison = withdraw(&app, "b", 1).await;
-    deposit(&app, "b", 4).await;
-    let end = deposit(&app, "a", 8).await;
+    on_every_store(|app| async move {
+        let (_directory, pool) = database().await;
+        deposit(&app, "a", 1).await;
+        deposit(&app, "b", 2).await;
+        let poison = withdraw(&app, "b", 1).await;
+        deposit(&app, "b", 4).await;
+        let end = deposit(&app, "a", 8).await;
 
-    let into = app.project(Sums::default()).into(pool.clone()).on_error(retry(1).then_park());
-    let mut running = into.spawn().await.unwrap();
-    running.wait_until(|it| it.position >= end && it.phase == Phase::Running).await.unwrap();
-    running.stop().await.unwrap();
+        let into = app.project(Sums::default()).into(pool.clone()).on_error(retry(1).then_park());
+        let mut running = into.spawn().await.unwrap();
+        running.wait_until(|it| it.position >= end && it.phase == Phase::Running).await.unwrap();
+        running.stop().await.unwrap();
 
-    let sums: Vec<(String, i64)> =
-        sqlx::query_as("SELECT * FROM sums_v1 ORDER BY account").fetch_all(&pool).await.unwrap();
-    assert_eq!(sums, [("a".to_owned(), 9), ("b".to_owned(), 2)], "b's later event waits");
-    let (position, cause): (i64, String) =
-        sqlx::query_as("SELECT position, cause FROM quipu_parked ORDER BY position LIMIT 1")
-            .fetch_one(&pool)
+        let sums: Vec<(String, i64)> = sqlx::query_as("SELECT * FROM sums_v1 ORDER BY account")
+            .fetch_all(&pool)
             .await
             .unwrap();
-    assert_eq!(position, poison.get().cast_signed());
-    assert!(cause.contains("there are no withdrawals"), "{cause}");
-    assert!(cause.contains("bank.funds-withdrawn"), "the cause names the event: {cause}");
+        assert_eq!(sums, [("a".to_owned(), 9), ("b".to_owned(), 2)], "b's later event waits");
+        let (position, cause): (i64, String) =
+            sqlx::query_as("SELECT position, cause FROM quipu_parked ORDER BY position LIMIT 1")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        assert_eq!(position, poison.get().cast_signed());
+        assert!(cause.contains("there are no withdrawals"), "{cause}");
+        assert!(cause.contains("bank.funds-withdrawn"), "the cause names the event: {cause}");
+    })
+    .await;
 }
 
 #[tokio::test]

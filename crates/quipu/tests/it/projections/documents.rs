@@ -2,12 +2,13 @@
 
 use quipu::projection::{Document, SqliteDocuments};
 use quipu::testing::project;
-use quipu::{Event, Quipu, Recorded, events};
+use quipu::{Event, Recorded, events};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::sample::{append, database};
 use crate::bank::{AccountEvent, AccountOpened, FundsDeposited, id};
+use crate::stores::on_every_store;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Row {
@@ -60,21 +61,24 @@ async fn every_key_has_its_document_and_nothing_is_folded_twice() {
 
 #[tokio::test]
 async fn documents_are_found_by_their_key_and_read_page_by_page() {
-    let (_directory, pool) = database().await;
-    let app = Quipu::in_memory();
-    append(&app, events![opened("a", "Ana"), opened("b", "Ben")]).await;
-    let end = append(&app, events![opened("c", "Cyd"), deposited("b", 5)]).await;
+    on_every_store(|app| async move {
+        let (_directory, pool) = database().await;
+        append(&app, events![opened("a", "Ana"), opened("b", "Ben")]).await;
+        let end = append(&app, events![opened("c", "Cyd"), deposited("b", 5)]).await;
 
-    let running = app.project(SqliteDocuments::<Row>::new()).into(pool).spawn().await.unwrap();
-    app.wait_for::<SqliteDocuments<Row>>(end).await.unwrap();
+        let running = app.project(SqliteDocuments::<Row>::new()).into(pool).spawn().await.unwrap();
+        app.wait_for::<SqliteDocuments<Row>>(end).await.unwrap();
 
-    let view = app.view::<SqliteDocuments<Row>>().unwrap();
-    assert_eq!(view.get("b").await.unwrap(), Some(Row { owner: "Ben".into(), cents: 5 }));
-    assert_eq!(view.get("d").await.unwrap(), None);
-    let keys = |page: Vec<(String, Row)>| page.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
-    assert_eq!(keys(view.page("", 2).await.unwrap()), ["a", "b"]);
-    assert_eq!(keys(view.page("b", 2).await.unwrap()), ["c"]);
-    running.stop().await.unwrap();
+        let view = app.view::<SqliteDocuments<Row>>().unwrap();
+        assert_eq!(view.get("b").await.unwrap(), Some(Row { owner: "Ben".into(), cents: 5 }));
+        assert_eq!(view.get("d").await.unwrap(), None);
+        let keys =
+            |page: Vec<(String, Row)>| page.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(keys(view.page("", 2).await.unwrap()), ["a", "b"]);
+        assert_eq!(keys(view.page("b", 2).await.unwrap()), ["c"]);
+        running.stop().await.unwrap();
+    })
+    .await;
 }
 
 /// Is about two accounts.

@@ -7,6 +7,7 @@ use quipu::core::{EventStore, MemoryStore};
 use quipu::{Phase, Quipu};
 
 use super::sample::{All, Balances, balances, database, deposit, row, steal_lease};
+use crate::stores::on_every_store;
 
 #[tokio::test]
 async fn the_fenced_one_steps_down_and_every_event_is_there_once() {
@@ -38,18 +39,21 @@ async fn the_fenced_one_steps_down_and_every_event_is_there_once() {
 
 #[tokio::test]
 async fn a_promotion_under_a_stale_epoch_is_refused() {
-    let app = Quipu::in_memory();
-    let (_directory, pool) = database().await;
-    let mut first = balances(&app, &pool).lease_ttl(Duration::from_mins(10)).spawn().await.unwrap();
-    first.wait_until(|it| it.phase == Phase::Running).await.unwrap();
-    steal_lease(&**app.store(), "balances", 1).await;
-    // The database hears of the second one, not the first.
-    let mut second = balances(&app, &pool).spawn().await.unwrap();
-    second.wait_until(|it| it.phase == Phase::Running && it.epoch == 2).await.unwrap();
-    sqlx::query("UPDATE quipu_generations SET epoch = 3").execute(&pool).await.unwrap();
+    on_every_store(|app| async move {
+        let (_directory, pool) = database().await;
+        let mut first =
+            balances(&app, &pool).lease_ttl(Duration::from_mins(10)).spawn().await.unwrap();
+        first.wait_until(|it| it.phase == Phase::Running).await.unwrap();
+        steal_lease(&**app.store(), "balances", 1).await;
+        // The database hears of the second one, not the first.
+        let mut second = balances(&app, &pool).spawn().await.unwrap();
+        second.wait_until(|it| it.phase == Phase::Running && it.epoch == 2).await.unwrap();
+        sqlx::query("UPDATE quipu_generations SET epoch = 3").execute(&pool).await.unwrap();
 
-    let promoted = second.promote().await;
+        let promoted = second.promote().await;
 
-    assert!(matches!(promoted, Err(quipu::KeepError::Fenced)), "{promoted:?}");
-    drop((first, second));
+        assert!(matches!(promoted, Err(quipu::KeepError::Fenced)), "{promoted:?}");
+        drop((first, second));
+    })
+    .await;
 }
