@@ -55,10 +55,12 @@ impl Index {
         }
         // Parts of it, as the run was made of once. They are in nobody's way: the names of their
         // files are of positions that only this run covers.
+        let make_way = || self.make_way();
         let mut parts = Vec::new();
         let made = self.write_parts(io, dir, run, &mut parts, origins).and_then(|is_whole| {
             let merged = is_whole
-                && merge::write_merged(io, dir, header, &parts, &mut || true).map_err(E::from)?;
+                && merge::write_merged(io, dir, header, &parts, &mut || true, &make_way)
+                    .map_err(E::from)?;
             Ok(if merged { Some(Arc::new(Run::open(io, dir, header)?)) } else { None })
         });
         for part in parts {
@@ -112,7 +114,8 @@ impl Index {
         }
         let stream_names = self.hasher().stream_names();
         let name_at = |position| origins.name_at(position);
-        seal::write_tail(io, dir, header, &tail, stream_names, name_at)?;
+        let make_way = || self.make_way();
+        seal::write_tail(io, dir, header, &tail, stream_names, name_at, &make_way)?;
         Ok(true)
     }
 }
