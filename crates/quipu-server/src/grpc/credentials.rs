@@ -74,7 +74,7 @@ pub fn parse(change: Option<Change>) -> Result<Wanted, Malformed> {
             Understood::CreateToken {
                 name: principal,
                 role: role.as_deref().map(parse_role).transpose()?,
-                allow: allow.collect::<Result<_, _>>().map_err(of_rule)?,
+                allow: allow.collect::<Result<_, _>>().map_err(|error| of_rule(&error))?,
                 end: expires_at.map(Timestamp::from_micros),
             }
         }
@@ -90,9 +90,10 @@ pub fn parse(change: Option<Change>) -> Result<Wanted, Malformed> {
         Change::AddCertificate(AddCertificate { principal, subject }) => {
             Understood::AddCertificate { name: principal, subject }
         }
-        Change::AddRule(AddRule { principal, rule }) => {
-            Understood::AddRule { name: principal, rule: rule.parse().map_err(of_rule)? }
-        }
+        Change::AddRule(AddRule { principal, rule }) => Understood::AddRule {
+            name: principal,
+            rule: rule.parse().map_err(|error| of_rule(&error))?,
+        },
         Change::RemoveRule(id) => Understood::RemoveRule { id },
     }))
 }
@@ -101,7 +102,7 @@ fn parse_role(text: &str) -> Result<Role, Malformed> {
     text.parse().map_err(|reason: String| Malformed::new("role", reason))
 }
 
-fn of_rule(error: crate::security::ParseRuleError) -> Malformed {
+fn of_rule(error: &crate::security::ParseRuleError) -> Malformed {
     Malformed::new("rule", error.to_string())
 }
 
