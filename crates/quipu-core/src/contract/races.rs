@@ -289,16 +289,23 @@ const RACING_WRITERS: usize = 8;
 fn readers_miss_nothing_while_some_appends_come_to_nothing(subject: &Subject<'_>) {
     let seed = seed();
     let before = subject.read_all_with_frontier(ReadAll::new(Query::all())).0;
-    let writing = AtomicUsize::new(RACING_WRITERS);
+    let (writing, is_over) = (AtomicUsize::new(RACING_WRITERS), AtomicBool::new(false));
 
     let raced = subject.race(RACING_WRITERS + 4, |index| {
         let raced = || query("tag:race type:Raced,Over");
         match index.checked_sub(RACING_WRITERS) {
-            None => Raced::Wrote(write_some(subject, &writing, seed.wrapping_add(index as u64))),
+            None => {
+                let seed = seed.wrapping_add(index as u64);
+                Raced::Wrote(write_some(subject, &writing, &is_over, seed))
+            }
             Some(0) => Raced::Saw("a subscription", follow_to_the_end(subject, Query::all())),
             Some(1) => Raced::Saw("a query's subscription", follow_to_the_end(subject, raced())),
-            Some(2) => Raced::Saw("reads", page_to_the_end(subject, &Query::all(), before)),
-            Some(_) => Raced::Saw("a query's reads", page_to_the_end(subject, &raced(), before)),
+            Some(2) => {
+                Raced::Saw("reads", page_to_the_end(subject, &Query::all(), before, &is_over))
+            }
+            Some(_) => {
+                Raced::Saw("a query's reads", page_to_the_end(subject, &raced(), before, &is_over))
+            }
         }
     });
 
@@ -316,7 +323,12 @@ fn readers_miss_nothing_while_some_appends_come_to_nothing(subject: &Subject<'_>
 }
 
 /// Appends a while. The last one to do so says when it is over.
-fn write_some(subject: &Subject<'_>, writing: &AtomicUsize, seed: u64) -> Vec<EventId> {
+fn write_some(
+    subject: &Subject<'_>,
+    writing: &AtomicUsize,
+    is_over: &AtomicBool,
+    seed: u64,
+) -> Vec<EventId> {
     let mut random = Random::new(seed);
     let mut written = Vec::new();
     for _ in 0..30 {
@@ -348,6 +360,7 @@ fn write_some(subject: &Subject<'_>, writing: &AtomicUsize, seed: u64) -> Vec<Ev
     if writing.fetch_sub(1, Ordering::SeqCst) == 1 {
         let over = tagged("Over", &["race"]);
         written.push(over.id);
+        let _tell = TellDone(is_over);
         subject.append(Append::new().event(name("over-1"), over));
     }
     written
@@ -378,17 +391,25 @@ fn follow_to_the_end(subject: &Subject<'_>, query: Query) -> Vec<RecordedEvent> 
     events
 }
 
-/// Reads on from the frontier of the read before.
-fn page_to_the_end(subject: &Subject<'_>, query: &Query, from: Position) -> Vec<RecordedEvent> {
+/// Reads on from the frontier of the read before. The last read begins when all is acknowledged.
+fn page_to_the_end(
+    subject: &Subject<'_>,
+    query: &Query,
+    from: Position,
+    is_over: &AtomicBool,
+) -> Vec<RecordedEvent> {
     let mut after = from;
     let mut events: Vec<RecordedEvent> = Vec::new();
-    while events.last().is_none_or(|last| last.event_type.as_str() != "Over") {
+    loop {
+        let is_last = is_over.load(Ordering::SeqCst);
         let read = ReadAll::new(query.clone()).from(after.next());
         let (frontier, page) = subject.read_all_with_frontier(read);
         after = frontier.max(after);
         events.extend(page);
+        if is_last {
+            return events;
+        }
     }
-    events
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
