@@ -18,7 +18,7 @@ pub(super) fn in_order<T, K: Ord>(
     let room = count / BUCKET_COUNT * 9 / 8;
     let mut buckets: Vec<Vec<T>> = (0..BUCKET_COUNT).map(|_| Vec::with_capacity(room)).collect();
     for (index, item) in items.enumerate() {
-        if index.is_multiple_of(STEP_COUNT) {
+        if index % STEP_COUNT == STEP_COUNT - 1 {
             make_way();
         }
         let bucket = (hash(&item) >> (u64::BITS - BUCKET_COUNT.ilog2())) as usize;
@@ -26,7 +26,10 @@ pub(super) fn in_order<T, K: Ord>(
     }
     buckets.into_iter().flat_map(move |mut bucket| {
         bucket.sort_unstable_by_key(&key);
-        make_way();
+        // The buckets of a short run have next to nothing.
+        if bucket.len() >= STEP_COUNT {
+            make_way();
+        }
         bucket
     })
 }

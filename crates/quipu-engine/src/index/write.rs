@@ -154,7 +154,7 @@ impl<'a> RunWriter<'a> {
                 filter.insert(hash, &mut self.pages)?;
             }
             rest -= count;
-            (self.make_way)();
+            self.step(self.footer.key_count - rest);
         }
         self.bytes.clear();
         filter.finish(&mut self.pages)?;
@@ -187,7 +187,7 @@ impl<'a> RunWriter<'a> {
                 filter.insert(hash, &mut self.pages)?;
             }
             begin = end;
-            (self.make_way)();
+            self.step((begin - ids.start) / ID_SIZE);
         }
         self.bytes.clear();
         filter.finish(&mut self.pages)?;
@@ -255,6 +255,7 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
+    /// Makes way after every so many, and so never in a short run.
     fn step(&self, written_count: u64) {
         if written_count.is_multiple_of(STEP_COUNT as u64) {
             (self.make_way)();
