@@ -165,7 +165,7 @@ mod tests {
     fn vocabulary_of(events: &[(&str, &[&str])]) -> Vocabulary {
         let store = MemoryStore::new();
         for (event_type, tags) in events {
-            let event = NewEvent::json(*event_type, "{}").unwrap();
+            let event = NewEvent::json(event_type, "{}").unwrap();
             let event = tags.iter().fold(event, |event, tag| event.with_tag(tag).unwrap());
             let append = Append::new().event(StreamName::new("s-1").unwrap(), event);
             block_on(store.system().append(append)).unwrap();
