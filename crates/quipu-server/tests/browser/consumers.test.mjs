@@ -52,43 +52,6 @@ test("a parked event is looked at, retried and dropped", async () => {
   await server.stop();
 });
 
-test("a consumer is paused, resumed, replayed and promoted", async () => {
-  const server = await serve(["serve", "--sample"]);
-  const { page, quiet, close } = await open(`${server.url}/#/consumers?c=projection/sales/1`);
-  const state = page.locator("h2 .state");
-  const sales = async () => (await fetch(`${server.url}/components/projection/sales/1`)).json();
-  await state.waitFor();
-
-  await ask(page, page.getByRole("button", { name: "Pause…" }), "Pause it");
-  await page.locator("h2 .state.paused").waitFor();
-  await seen(page, /is paused/);
-  // What it had taken is finished first.
-  let { position } = await sales();
-  await until("it stands still", async () => {
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
-    const before = position;
-    ({ position } = await sales());
-    return position === before;
-  });
-  await until("the log goes on", async () => (await (await fetch(`${server.url}/frontier`)).json()).frontier > position + 3);
-  assert.equal((await sales()).position, position, "who is paused handles nothing");
-
-  await ask(page, page.getByRole("button", { name: "Resume…" }), "Resume it");
-  await seen(page, /goes on/);
-  await until("it goes on where it stopped", async () => (await sales()).position > position);
-
-  const { epoch } = await sales();
-  await ask(page, page.getByRole("button", { name: "Replay…" }), "Replay");
-  await seen(page, /begins again behind 0/);
-  await until("it has begun again", async () => { const own = await sales(); return own.epoch > epoch || own.position > position; });
-
-  await ask(page, page.getByRole("button", { name: "Promote…" }), "Promote");
-  await seen(page, /Asked to promote/);
-  quiet();
-  await close();
-  await server.stop();
-});
-
 test("a group is there from its creation on, with its members and what it parked", async () => {
   const server = await serve(["serve", "--memory"]);
   const post = async (path, body) => {
