@@ -1,5 +1,5 @@
-//! `bench relay` measures the relay; the others (`engine`, `framework`, `postgres`, `kurrent`) run the
-//! comparisons in `bench/`, workspaces of their own.
+//! `bench relay` measures the relay; the others (`engine`, `framework`, `postgres`, `kurrent`, `server`)
+//! run the comparisons in `bench/`, workspaces of their own.
 
 use std::process::Command;
 
@@ -8,6 +8,12 @@ use crate::run::{Outcome, cargo, cargo_command, root, step};
 /// Measures the relay on real brokers, in release.
 pub(crate) fn relay(args: &[&str]) -> Outcome {
     step(cargo_command(&["bench", "-p", "quipu-relay", "--bench", "kafka", "--"]).args(args))
+}
+
+/// Builds `quipu` in release, as it is shipped, and measures it as a server beside others.
+pub(crate) fn server(args: &[&str]) -> Outcome {
+    step(&mut cargo_command(&["build", "--release", "-p", "quipu-server", "--bin", "quipu"]))?;
+    run("bench/server", args)
 }
 
 /// Builds the comparison in that directory in release and runs it with these arguments.

@@ -26,6 +26,7 @@ cargo xtask <chore>
   bench framework [args]   the framework beside the bare engine and cqrs-es, likewise
   bench postgres [args]    the store on PostgreSQL beside a bare INSERT, likewise
   bench kurrent [args]     KurrentDB's client beside the native one on one server, likewise
+  bench server [args]      the server beside UmaDB and tephra-server, likewise
   bench relay              the relay to Kafka beside the same client producing from memory
   screenshots              the pictures in docs/images, of the running product; needs Node, and
                            installs Chromium where it is missing
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["bench", "framework", rest @ ..] => bench::run("bench/framework", rest),
         ["bench", "postgres", rest @ ..] => bench::run("bench/postgres", rest),
         ["bench", "kurrent", rest @ ..] => bench::run("bench/kurrent", rest),
+        ["bench", "server", rest @ ..] => bench::server(rest),
         ["bench", "relay", rest @ ..] => bench::relay(rest),
         ["screenshots"] => screenshots::run(),
         ["torture", rest @ ..] => torture::run(rest),
