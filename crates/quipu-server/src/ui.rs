@@ -1,7 +1,8 @@
 //! The page at `/`: what is shown to people. It is a client of the HTTP interface like any other.
 //!
-//! Its files are in `ui/`, as they are sent: modules, a style sheet, nothing that is built. Each is
-//! answered with a policy that lets the page load and ask for nothing but what this server has.
+//! Its files are in `ui/`, as they are sent: modules, a style sheet, nothing that is built; and the
+//! programs that the first steps show, which `tests/it/first_steps.rs` compiles. Each is answered with
+//! a policy that lets the page load and ask for nothing but what this server has.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -26,6 +27,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 struct File {
     name: &'static str,
@@ -44,9 +46,10 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 28] = files![
+static FILES: [File; 32] = files![
     "address.js": JS,
     "api.js": JS,
+    "append.rs": TEXT,
     "chain.js": JS,
     "consumers.js": JS,
     "detail.js": JS,
@@ -64,7 +67,9 @@ static FILES: [File; 28] = files![
     "metrics.js": JS,
     "names.js": JS,
     "overview.js": JS,
+    "past.js": JS,
     "query.js": JS,
+    "read.rs": TEXT,
     "samples.js": JS,
     "saved.js": JS,
     "shapes.js": JS,
@@ -72,6 +77,7 @@ static FILES: [File; 28] = files![
     "stream.js": JS,
     "streams.js": JS,
     "style.css": CSS,
+    "subscribe.rs": TEXT,
     "time.js": JS,
 ];
 

@@ -91,6 +91,40 @@ function parseSent(block) {
   return sent;
 }
 
+/** How long reading goes on before the page lives again, in milliseconds. */
+const SLICE_MS = 10;
+
+/**
+ * Reads JSON lines of any number as they come. `then` gets some at a time, each with the length of its line;
+ * between them the page lives.
+ */
+export async function readLines(path, then, signal) {
+  const response = await send(path, { accept: "application/x-ndjson", signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let pieces = [];
+  let due = performance.now() + SLICE_MS;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const end = value.lastIndexOf("\n");
+      if (end < 0) { pieces.push(value); continue; }
+      // A line may come in many pieces: they are joined once.
+      const lines = [...pieces, value.slice(0, end)].join("").split("\n");
+      pieces = [value.slice(end + 1)];
+      for (const line of lines) if (line) then(JSON.parse(line), line.length);
+      if (performance.now() < due) continue;
+      await new Promise((resolve) => setTimeout(resolve));
+      signal?.throwIfAborted();
+      due = performance.now() + SLICE_MS;
+    }
+  } catch (error) {
+    reader.cancel().catch(() => {});
+    if (signal?.aborted) throw error;
+    throw new Problem({ title: "The answer broke off", detail: error.message, hint: "read on: what was read is kept" }, 0);
+  }
+}
+
 /** One task whose progress is told while it runs: `on[kind](data)` for each event. */
 export async function progress(path, on, signal) {
   const response = await send(path, { accept: "text/event-stream", signal });

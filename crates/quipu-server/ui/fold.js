@@ -1,10 +1,11 @@
-// The fold of events: what is known at each point, by field, the last write of each. And what changed.
+// The fold of events: what is known at a point, by field, the last write of each. And what changed.
 
-const FIELDS_MAX = 2_000;
+const EVENT_FIELDS_MAX = 2_000;
+const FIELDS_MAX = 20_000;
 
 /** The fields of a value as paths: objects are taken apart, lists and the rest are values. */
 export function fieldsOf(value, prefix = "", into = new Map()) {
-  if (into.size >= FIELDS_MAX) return into;
+  if (into.size >= EVENT_FIELDS_MAX) return into;
   const isPlain = value !== null && typeof value === "object" && !Array.isArray(value);
   if (isPlain && Object.keys(value).length > 0) {
     for (const [key, own] of Object.entries(value)) fieldsOf(own, prefix ? `${prefix}.${key}` : key, into);
@@ -17,28 +18,22 @@ export function fieldsOf(value, prefix = "", into = new Map()) {
 const isEqual = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 /**
- * Folds events up to and with the one at `index`. Answers the fields in the order in which they were
- * first written, each with its value, the event that wrote it last, and what it was before.
+ * Takes an event into a fold: its fields in the order in which they were first written, each with its
+ * value and the type that wrote it last. Answers whether there was room for all of them.
  */
-export function foldTo(events, index) {
-  const fields = new Map();
-  for (let at = 0; at <= index && at < events.length; at += 1) {
-    const event = events[at];
-    if (event.data === undefined) continue;
-    for (const [path, value] of fieldsOf(event.data)) {
-      const before = fields.get(path);
-      const isChanged = before === undefined || !isEqual(before.value, value);
-      fields.set(path, { value, by: event, before: before?.value, isNew: before === undefined, isChanged: at === index && isChanged });
-    }
+export function take(fields, event) {
+  if (event.data === undefined) return true;
+  let hasRoom = true;
+  for (const [path, value] of fieldsOf(event.data)) {
+    if (fields.size < FIELDS_MAX || fields.has(path)) fields.set(path, { value, by: event.type });
+    else hasRoom = false;
   }
-  return fields;
+  return hasRoom;
 }
 
-/** What the event at `index` changed: fields it added and fields it altered. */
-export function changesAt(events, index) {
-  const before = foldTo(events, index - 1);
-  const event = events[index];
-  if (!event || event.data === undefined) return [];
+/** What an event changed of what was known before it: fields it added and fields it altered. */
+export function changesOf(before, event) {
+  if (event.data === undefined) return [];
   const changes = [];
   for (const [path, value] of fieldsOf(event.data)) {
     const own = before.get(path);

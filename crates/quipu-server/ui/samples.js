@@ -1,6 +1,6 @@
 // What one can copy to begin with, in several languages, against this very server.
 
-import { session } from "./api.js";
+import { send, session } from "./api.js";
 import { shell } from "./format.js";
 
 const origin = () => location.origin;
@@ -22,11 +22,11 @@ const curl = () => {
 };
 
 const cli = () => {
-  const setup = `export QUIPU_URL=${origin()}${isOpen() ? "" : " QUIPU_TOKEN=qp_…"}\n`;
+  const setup = `export QUIPU_URL=${origin()}\n`;
   return {
     append: `${setup}quipu append order-7 --type OrderPlaced --tag order:7 --json '{"total_cents": 1200}'`,
     read: `${setup}quipu read order-7`,
-    subscribe: `${setup}quipu tail --query category:order`,
+    subscribe: `${setup}quipu tail --query category:order --from 0`,
   };
 };
 
@@ -90,42 +90,17 @@ for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
   };
 };
 
-const rust = () => {
-  const options = isOpen() ? "ClientOptions::default()" : `ClientOptions {
-        token: Some(std::env::var("QUIPU_TOKEN")?),
-        ..ClientOptions::default()
-    }`;
-  const frame = (uses, body) => `use quipu_core::{${uses}};
-use quipu_wire::{Client, ClientOptions};
-
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = ${options};
-    let store = Client::connect("${origin()}", options).await?;
-${body}
-    Ok(())
-}`;
-  return {
-    append: frame("Append, EventStore, ExpectedRevision, NewEvent, StreamName", `    let placed = NewEvent::json("OrderPlaced", r#"{"total_cents":1200}"#)?;
-    let order = StreamName::new("order-7")?;
-    let appended = store.append(Append::to_stream(order, ExpectedRevision::Any, [placed])).await?;
-    println!("{:?}", appended.last);`),
-    read: frame("EventStore, ReadStream, StreamName, collect", `    let order = StreamName::new("order-7")?;
-    for event in collect(store.read_stream(ReadStream::new(order)).await?.batches).await? {
-        println!("{} {}", event.revision, event.event_type);
-    }`),
-    subscribe: frame("Delivery, EventStore, Subscribe, SubscribeFrom", `    let query = "category:order".parse()?;
-    let subscribe = Subscribe::All { query, from: SubscribeFrom::Start };
-    let mut subscription = store.subscribe(subscribe).await?;
-    loop {
-        if let Delivery::Events(events) = subscription.next().await? {
-            events.iter().for_each(|event| println!("{} {}", event.position(), event.event_type()));
-        }
-    }`),
+/** The programs are files that are compiled with the tests: only where the server is differs. */
+const rust = async () => {
+  const program = async (name) => {
+    const text = await (await send(`/ui/${name}.rs`)).text();
+    return text.trim().replace("http://127.0.0.1:2113", origin());
   };
+  const [append, read, subscribe] = await Promise.all(["append", "read", "subscribe"].map(program));
+  return { append, read, subscribe };
 };
 
-/** The languages, each with its three pieces. */
+/** The languages, each with its three pieces, at once or soon. */
 export const LANGUAGES = [
   { name: "curl", title: "curl", pieces: curl },
   { name: "cli", title: "CLI", pieces: cli },

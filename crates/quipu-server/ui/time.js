@@ -1,15 +1,16 @@
 // A stream or a query through time: what was known at each point, and what each event changed.
 
-import { empty, field, h, problemBox, put, s } from "./dom.js";
-import { get, path, streamPath } from "./api.js";
+import { empty, field, h, problemBox, put, s, toast } from "./dom.js";
+import { get, path } from "./api.js";
 import { count, short, time } from "./format.js";
-import { changesAt, compare, foldTo } from "./fold.js";
+import { compare } from "./fold.js";
+import { Past } from "./past.js";
 import { queryField } from "./query.js";
 import { colour, typeLabel } from "./shapes.js";
 import { go, link, note } from "./address.js";
 
-const PAGE = 1_000;
-const EVENTS_MAX = 5_000;
+const ROWS_MAX = 300;
+const KNOTS_MAX = 400;
 
 export async function show(root, params, signal) {
   const stream = params.get("stream");
@@ -39,9 +40,8 @@ export async function show(root, params, signal) {
     return;
   }
   try {
-    const loaded = await load({ stream, queries, asOf, place, signal });
-    if (loaded.events.length === 0) put(place, empty("Nothing to follow", asOf ? "There was nothing at that moment." : "No event matches."));
-    else travel(place, loaded, { params, signal });
+    const moment = asOf || await now(signal);
+    await begin(place, new Past({ stream, queries, asOf: moment }), { through: Number(moment), params, signal });
   } catch (error) {
     if (!signal.aborted) put(place, problemBox(error));
   }
@@ -62,171 +62,280 @@ async function propose(place, signal) {
     h("div.chips", {}, best.map((text) => h("a.chip.mono", { href: text.startsWith("stream:") ? link("time", { stream: text.slice(7) }) : link("time", { q: text }) }, text)))));
 }
 
-/** Reads the first events, a page at a time. */
-async function load({ stream, queries, asOf, place, signal }) {
-  const base = stream ? streamPath(stream) : "/events";
-  const params = stream ? { limit: PAGE, as_of: asOf } : { query: queries, limit: PAGE, as_of: asOf };
-  const events = [];
-  let next = path(base, params);
-  const told = h("p.quiet", { role: "status" }, "Reading…");
-  put(place, told);
-  while (next && events.length < EVENTS_MAX) {
-    const page = await get(next, { signal });
-    events.push(...page.events.filter((event) => stream || !event.stream.startsWith("$")));
-    next = page.next;
-    told.textContent = `${count(events.length)} events read…`;
+/** Where the log ends, as text for `as_of`: what was read can be read again then. */
+const now = async (signal) => String((await get("/frontier", { signal })).frontier);
+
+/** Reads the past, and lets one travel in what was read so far. */
+function begin(place, past, { through, params, signal }) {
+  const bar = h("progress", { "aria-label": "Reading" });
+  const told = h("span.quiet", { role: "status" }, "Reading…");
+  const button = h("button.small", { type: "button" });
+  const reading = h("div.card.row.reading", {}, told, bar, button);
+  const view = h("div.stack");
+  put(place, h("div.stack", {}, reading, view));
+  if (Number.isInteger(through)) bar.max = Math.max(through, 1);
+  let shown = null;
+  let stop = null;
+  let due = 0;
+
+  function tell() {
+    if (past.length === 0 && !past.isComplete) return;
+    const time = performance.now();
+    if (time < due && stop && !past.isComplete) return;
+    due = time + 300;
+    if (bar.max > 1) bar.value = Math.min(past.position, bar.max);
+    told.textContent = `${count(past.length)} events read${past.length > 0 ? `, up to ${stamp(past.timeOf(past.length - 1))}` : ""}`;
+    reading.hidden = past.isComplete;
+    if (past.length === 0) put(view, empty("Nothing to follow", "No event matches, or there was nothing at that moment."));
+    else if (shown === null) shown = travel(view, past, { params, signal });
+    else shown.grew();
   }
-  return { events, isCut: Boolean(next) };
+
+  async function read() {
+    stop = new AbortController();
+    signal.addEventListener("abort", () => stop?.abort());
+    button.textContent = "Stop";
+    bar.hidden = false;
+    try {
+      await past.read(tell, stop.signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!stop.signal.aborted && past.length === 0) { put(place, problemBox(error)); return; }
+      if (!stop.signal.aborted) toast(error.message, "wrong");
+      told.textContent = `Stopped after ${count(past.length)} events: there are more.`;
+    } finally {
+      stop = null;
+      button.textContent = "Read on";
+      bar.hidden = true;
+      if (past.length > 0) shown?.grew();
+    }
+  }
+  button.addEventListener("click", () => stop ? stop.abort() : read());
+  return read();
 }
 
-function travel(place, { events, isCut }, { params, signal }) {
-  const last = events.length - 1;
-  const within = (value, otherwise) => {
-    const number = Number(value);
-    return value === null || !Number.isInteger(number) ? otherwise : Math.min(Math.max(number, 0), last);
-  };
-  let at = within(params.get("at"), last);
-  let other = params.has("b") ? within(params.get("b"), last) : null;
+/** A time in milliseconds as people read it. */
+const stamp = (millis) => time(new Date(millis).toISOString());
 
-  const line = timeline(events, (index) => move(index));
-  const slider = h("input", { type: "range", min: 0, max: last, value: at, "aria-label": "Event", oninput: () => move(Number(slider.value)) });
+/** What somebody wrote as a time, in milliseconds: a date is its beginning, without a zone it is UTC. */
+function parseTime(written) {
+  const own = written.trim();
+  if (/^\d{4}-\d\d-\d\d$/.test(own)) return Date.parse(`${own}T00:00:00Z`);
+  return Date.parse(/Z|[+-]\d\d:?\d\d$/.test(own) ? own : `${own.replace(" ", "T")}Z`);
+}
+
+function travel(place, past, { params, signal }) {
+  const numberIn = (name) => /^\d+$/.test(params.get(name) ?? "") ? Number(params.get(name)) : null;
+  // Until somebody moves, the last event is looked at, or the one that the address wants.
+  let wanted = numberIn("at");
+  let wantedOther = numberIn("b");
+  let isFollowing = true;
+  let at = 0;
+  let other = null;
+  const last = () => past.length - 1;
+
+  const line = h("div");
+  let drawn = null;
+  const slider = h("input", { type: "range", min: 0, "aria-label": "Event", oninput: () => move(Number(slider.value)) });
   const label = h("output.number");
-  const when = h("input", { type: "text", placeholder: "2026-11-30 or a time", size: 20 });
   const button = (text, title, then) => h("button", { type: "button", title, "aria-label": title, onclick: then }, text);
-  const play = button("Play", "Play", () => playing ? stop() : begin());
-  const second = button("Compare with…", "Compare with…", () => { other = other === null ? Math.max(0, at - 1) : null; draw(); });
-  const picker = h("input", { type: "range", min: 0, max: last, "aria-label": "The other event", oninput: () => { other = Number(picker.value); draw(); } });
-  const pickerRow = h("label.field", {}, h("span", {}, "The other moment"), picker);
-  const knownTable = h("div");
-  const knownPlace = h("section.card.stack", { "aria-live": "off" }, pickerRow, knownTable);
+  const dateForm = (title, go, then) => {
+    const input = h("input", { type: "text", placeholder: "2026-11-30 or a time", size: 20 });
+    return h("form.row", { onsubmit: (event) => { event.preventDefault(); moveTo(input, then); } }, h("label.row", {}, title, input), h("button", { type: "submit" }, go));
+  };
+  const play = button("Play", "Play", () => playing ? pause() : playOn());
+  const second = button("Compare with…", "Compare with…", () => setOther(other === null ? Math.max(0, at - 1) : null));
+  const picker = h("input", { type: "range", min: 0, "aria-label": "The other event", oninput: () => setOther(Number(picker.value)) });
+  const pickerLabel = h("output.number.small-text.quiet");
+  const pickerRow = h("div.stack", {}, h("label.field", {}, h("span.row.apart", {}, "The other moment", pickerLabel), picker), dateForm("The other date", "Travel", setOther));
+  const known = h("div");
+  const knownPlace = h("section.card.stack", { "aria-live": "off" }, pickerRow, known);
   const changedPlace = h("section.card");
+  const room = h("p.notice", { hidden: true }, "There are more fields than there is room for: the first 20,000 are shown.");
   let playing = null;
 
-  function stop() { clearInterval(playing); playing = null; play.textContent = "Play"; }
-  function begin() {
-    if (at === last) at = -1;
-    playing = setInterval(() => { if (at >= last) stop(); else move(at + 1, true); }, 900);
+  function pause() { clearInterval(playing); playing = null; play.textContent = "Play"; }
+  function playOn() {
+    if (at === last()) move(0);
+    isFollowing = false;
+    playing = setInterval(() => { if (at >= last()) pause(); else { at += 1; draw(); } }, 900);
     play.textContent = "Pause";
   }
-  signal.addEventListener("abort", stop);
+  signal.addEventListener("abort", pause);
 
-  function move(index, isPlaying = false) {
-    if (!isPlaying) stop();
-    at = Math.min(Math.max(index, 0), last);
+  function move(index) {
+    pause();
+    isFollowing = false;
+    at = Math.min(Math.max(index, 0), last());
     draw();
   }
-  function moveTo(text) {
-    const wanted = Date.parse(/^\d{4}-\d\d-\d\d$/.test(text.trim()) ? `${text.trim()}T00:00:00Z` : /Z|[+-]\d\d:?\d\d$/.test(text) ? text : `${text.trim().replace(" ", "T")}Z`);
-    if (Number.isNaN(wanted)) { when.setCustomValidity("a date such as 2026-11-30, or a time"); when.reportValidity(); return; }
-    when.setCustomValidity("");
+  function setOther(index) {
+    wantedOther = null;
+    other = index;
+    draw();
+  }
+  function moveTo(input, then) {
+    const refuse = (reason) => { input.setCustomValidity(reason); input.reportValidity(); };
+    const moment = parseTime(input.value);
+    if (Number.isNaN(moment)) return refuse("a date such as 2026-11-30, or a time");
     // The last event not after it; before the first one nothing was known.
-    let index = -1;
-    while (index < last && Date.parse(events[index + 1].time) <= wanted) index += 1;
-    if (index < 0) { when.setCustomValidity("before the first event"); when.reportValidity(); return; }
-    move(index);
+    const index = past.before(moment);
+    if (index < 0) return refuse("before the first event");
+    if (index === last() && !past.isComplete) return refuse(`read so far up to ${stamp(past.timeOf(last()))}: wait, or read on`);
+    input.setCustomValidity("");
+    then(index);
   }
 
+  let noting = null;
+  let seen = null;
+  let isLooking = false;
   function draw() {
+    slider.max = picker.max = last();
     slider.value = at;
-    const event = events[at];
-    label.textContent = `${count(at + 1)} of ${count(events.length)} · ${time(event.time)} UTC`;
-    slider.setAttribute("aria-valuetext", `${event.type}, ${label.textContent}`);
-    line.mark(at, other);
-    note({ at, b: other });
+    label.textContent = `${count(at + 1)} of ${count(past.length)} · ${stamp(past.timeOf(at))} UTC`;
+    slider.setAttribute("aria-valuetext", `${past.typeOf(at)}, ${label.textContent}`);
+    drawn?.mark(at, other);
+    // Browsers let a page note its address only so often.
+    clearTimeout(noting);
+    noting = setTimeout(() => { if (!signal.aborted) note({ at: isFollowing ? wanted : at, b: wantedOther ?? other }); }, 200);
     second.setAttribute("aria-pressed", other !== null);
-    put(changedPlace, changes(events, at));
     pickerRow.hidden = other === null;
     picker.value = other ?? 0;
-    put(knownTable, other === null ? known(events, at) : sideBySide(events, at, other));
+    pickerLabel.textContent = other === null ? "" : `${count(other + 1)} · ${stamp(past.timeOf(other))} UTC`;
+    room.hidden = past.hasRoom;
+    look();
+  }
+
+  // One look at a time: whoever moves quickly sees the points that there is time for, and the last one.
+  async function look() {
+    if (isLooking) return;
+    isLooking = true;
+    try {
+      while (!signal.aborted && seen !== `${at} ${other}`) {
+        const [own, against] = [at, other];
+        seen = `${own} ${against}`;
+        const [state, second] = await Promise.all([past.state(own, signal), against === null ? null : past.state(against, signal)]);
+        put(changedPlace, changes(state));
+        put(known, second === null ? knownAt(state) : sideBySide({ at: own, ...state }, { at: against, ...second }));
+      }
+    } catch (error) {
+      seen = null;
+      if (!signal.aborted) put(known, problemBox(error, look));
+    } finally {
+      isLooking = false;
+    }
+  }
+
+  /** More was read. */
+  function grew() {
+    if (!drawn?.isHeld()) {
+      drawn = timeline(past, move);
+      put(line, drawn.element);
+    }
+    if (isFollowing) at = Math.min(wanted ?? Infinity, last());
+    if (wantedOther !== null) other = Math.min(wantedOther, last());
+    draw();
   }
 
   put(place,
     h("section.card.stack", { "aria-label": "Timeline" },
-      line.element, slider,
+      line, slider,
       h("div.row.apart", {},
-        h("div.row", {}, button("⇤", "First event", () => move(0)), button("←", "Event before", () => move(at - 1)), play, button("→", "Event after", () => move(at + 1)), button("⇥", "Last event", () => move(last)), label),
-        h("form.row", { onsubmit: (event) => { event.preventDefault(); moveTo(when.value); } }, h("label.row", {}, "As of", when), h("button", { type: "submit" }, "Go"), second))),
-    isCut && h("p.notice", {}, `Shown are the first ${count(events.length)} events. Narrow the query, or ask for a moment with “As the log was”.`),
+        h("div.row", {}, button("⇤", "First event", () => move(0)), button("←", "Event before", () => move(at - 1)), play, button("→", "Event after", () => move(at + 1)), button("⇥", "Last event", () => move(last())), label),
+        h("div.row", {}, dateForm("As of", "Go", move), second))),
+    room,
     h("div.columns", {}, knownPlace, changedPlace));
-  draw();
+  grew();
+  return { grew };
 }
 
 /** What the event is, and what it changed. */
-function changes(events, at) {
-  const event = events[at];
-  const all = changesAt(events, at);
+function changes({ event, changes: all }) {
   return [
     h("h2", {}, typeLabel(event.type)),
     h("p.quiet", {}, h("a", { href: link("events", { event: event.position }) }, `position ${count(event.position)}`), ` in ${event.stream}`),
     h("h3", {}, "What it changed"),
     event.data === undefined ? h("p.quiet", {}, "Its data is not JSON, or was erased.") :
       all.length === 0 ? h("p.quiet", {}, "Nothing that was not known before.") :
-        h("ul.diff", {}, all.map((own) => h(`li.${own.kind}`, {}, h("span.offscreen", {}, own.kind), `${own.path}: `,
-          own.kind === "altered" && [h("span.was", {}, text(own.was)), " → "], text(own.value)))),
+        h("ul.diff", {}, all.slice(0, ROWS_MAX).map((own) => h(`li.${own.kind}`, {}, h("span.offscreen", {}, own.kind), `${own.path}: `,
+          own.kind === "altered" && [h("span.was", {}, text(own.was)), " → "], text(own.value))),
+        all.length > ROWS_MAX && h("li", {}, `${count(all.length - ROWS_MAX)} more`)),
   ];
 }
 
 const text = (value) => short(JSON.stringify(value) ?? "", 300);
 
+/** A table of fields: as many as one can look through, the rest when asked for. */
+function fieldTable(label, columns, rows) {
+  const body = h("tbody", {}, rows.slice(0, ROWS_MAX));
+  const more = rows.length > ROWS_MAX && h("button.small", { type: "button", onclick: () => { body.append(...rows.slice(ROWS_MAX)); more.remove(); } }, `${count(rows.length - ROWS_MAX)} fields more`);
+  return [h("div.scroll", { tabindex: "0", role: "group", "aria-label": label },
+    h("table.fold", {}, h("thead", {}, h("tr", {}, columns.map((own) => h("th", { scope: "col" }, own)))), body)), more];
+}
+
 /** Everything that is known at a point. */
-function known(events, at) {
-  const fields = foldTo(events, at);
+function knownAt({ fields, changes: all }) {
+  const changed = new Set(all.map((own) => own.path));
   return [
     h("h2", {}, "What was known"),
     fields.size === 0 ? h("p.quiet", {}, "Nothing: no event had JSON data.") :
-      h("div.scroll", { tabindex: "0", role: "group", "aria-label": "What was known" }, h("table.fold", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Field"), h("th", { scope: "col" }, "Value"), h("th", { scope: "col" }, "Last written by"))),
-        h("tbody", {}, [...fields].map(([name, own]) => h(`tr${own.isChanged ? ".changed" : ""}`, {}, h("td", {}, name), h("td", {}, text(own.value)), h("td.by", {}, typeLabel(own.by.type))))))),
+      fieldTable("What was known", ["Field", "Value", "Last written by"], [...fields].map(([name, own]) =>
+        h(`tr${changed.has(name) ? ".changed" : ""}`, {}, h("td", {}, name), h("td", {}, text(own.value)), h("td.by", {}, typeLabel(own.by))))),
   ];
 }
 
-function sideBySide(events, at, other) {
-  const rows = compare(foldTo(events, other), foldTo(events, at));
-  const head = (index, name) => [h("strong", {}, name), h("div.quiet.small-text", {}, `${count(index + 1)} · ${time(events[index].time)}`)];
+function sideBySide(here, other) {
+  const head = ({ at, event }, name) => [h("strong", {}, name), h("div.quiet.small-text", {}, `${count(at + 1)} · ${time(event.time)}`)];
   return [
     h("h2", {}, "Side by side"),
-    h("div.scroll", { tabindex: "0", role: "group", "aria-label": "Two moments" }, h("table.fold", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Field"), h("th", { scope: "col" }, head(other, "The other")), h("th", { scope: "col" }, head(at, "This")))),
-      h("tbody", {}, rows.map((own) => h(`tr${own.differs ? ".differs" : ""}`, {}, h("td", {}, own.path), h("td", {}, own.a ? text(own.a.value) : "–"), h("td", {}, own.b ? text(own.b.value) : "–")))))),
+    fieldTable("Two moments", ["Field", head(other, "The other"), head(here, "This")], compare(other.fields, here.fields).map((own) =>
+      h(`tr${own.differs ? ".differs" : ""}`, {}, h("td", {}, own.path), h("td", {}, own.a ? text(own.a.value) : "–"), h("td", {}, own.b ? text(own.b.value) : "–")))),
   ];
 }
 
 /** The cord of the events, at their times, with a cursor that can be dragged. */
-function timeline(events, onMove) {
+function timeline(past, onMove) {
   const [width, high] = [1000, 74];
-  const times = events.map((event) => Date.parse(event.time));
-  const [first, end] = [times[0], times.at(-1)];
+  const last = past.length - 1;
+  const [first, end] = [past.timeOf(0), past.timeOf(last)];
   // By time, but no two knots on one place: half of the place is shared out evenly.
   const x = (index) => {
-    const even = events.length > 1 ? index / (events.length - 1) : 0.5;
-    const real = end > first ? (times[index] - first) / (end - first) : even;
+    const even = last > 0 ? index / last : 0.5;
+    const real = end > first ? (past.timeOf(index) - first) / (end - first) : even;
     return 20 + 960 * (0.5 * even + 0.5 * real);
   };
-  const step = Math.max(1, Math.floor(events.length / 400));
+  const step = Math.max(1, Math.floor(past.length / KNOTS_MAX));
+  const [wide, tall] = past.length > 80 ? [2.6, 6] : [6.5, 5];
   const knots = [];
-  for (let index = 0; index < events.length; index += step) {
-    knots.push(s("ellipse", { cx: x(index), cy: 34, rx: events.length > 80 ? 2.6 : 6.5, ry: events.length > 80 ? 6 : 5, fill: colour(events[index].type) }, s("title", {}, `${events[index].type} ${time(events[index].time)}`)));
+  for (let index = 0; index <= last; index += step) {
+    knots.push(s("ellipse", { cx: x(index), cy: 34, rx: wide, ry: tall, fill: colour(past.typeOf(index)) }, s("title", {}, `${past.typeOf(index)} ${stamp(past.timeOf(index))}`)));
   }
-  const past = s("line.past", { x1: 20, y1: 34, y2: 34 });
+  const beforeIt = s("line.past", { x1: 20, y1: 34, y2: 34 });
   const cursor = s("line.cursor", { y1: 10, y2: 58 });
   const second = s("line.second", { y1: 10, y2: 58 });
   const element = s("svg.timeline", { viewBox: `0 0 ${width} ${high}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    s("line.axis", { x1: 20, x2: 980, y1: 34, y2: 34 }), past, knots, second, cursor,
-    s("text", { x: 20, y: 71 }, time(events[0].time).slice(0, 16)), s("text", { x: 980, y: 71, "text-anchor": "end" }, time(events.at(-1).time).slice(0, 16)));
+    s("line.axis", { x1: 20, x2: 980, y1: 34, y2: 34 }), beforeIt, knots, second, cursor,
+    s("text", { x: 20, y: 71 }, stamp(first).slice(0, 16)), s("text", { x: 980, y: 71, "text-anchor": "end" }, stamp(end).slice(0, 16)));
   const pick = (event) => {
     const box = element.getBoundingClientRect();
     const wanted = (event.clientX - box.left) / box.width * width;
-    let [low, up] = [0, events.length - 1];
+    let [low, up] = [0, last];
     while (low < up) { const middle = (low + up) >> 1; if (x(middle) < wanted) low = middle + 1; else up = middle; }
     onMove(low > 0 && wanted - x(low - 1) < x(low) - wanted ? low - 1 : low);
   };
-  element.addEventListener("pointerdown", (event) => { element.setPointerCapture(event.pointerId); pick(event); });
+  let isHeld = false;
+  element.addEventListener("pointerdown", (event) => { isHeld = true; element.setPointerCapture(event.pointerId); pick(event); });
+  element.addEventListener("lostpointercapture", () => { isHeld = false; });
   element.addEventListener("pointermove", (event) => { if (event.buttons === 1) pick(event); });
+  const setAt = (mark, index) => { mark.setAttribute("x1", x(index)); mark.setAttribute("x2", x(index)); };
   return {
     element,
+    isHeld: () => isHeld,
     mark(at, other) {
-      for (const own of [cursor]) { own.setAttribute("x1", x(at)); own.setAttribute("x2", x(at)); }
-      past.setAttribute("x2", x(at));
+      setAt(cursor, at);
+      beforeIt.setAttribute("x2", x(at));
       second.style.display = other === null ? "none" : "";
-      if (other !== null) { second.setAttribute("x1", x(other)); second.setAttribute("x2", x(other)); }
+      if (other !== null) setAt(second, other);
     },
   };
 }

@@ -19,6 +19,7 @@ mod contract;
 mod damage;
 mod disk_full;
 mod export;
+mod first_steps;
 mod group;
 mod help;
 mod history;
