@@ -4,6 +4,7 @@ import { announce, h, problemBox, put, s, toast } from "./dom.js";
 import { get, send, session } from "./api.js";
 import { count } from "./format.js";
 import { address, current, onMove } from "./address.js";
+import { forget } from "./names.js";
 import { savedPlace } from "./saved.js";
 
 // Each page is a module that is loaded when it is first shown. `needs` is the right without which
@@ -183,6 +184,7 @@ function login(reason) {
 /** Finds out who is here, and draws what they may see. */
 async function start(isFresh = false) {
   shown.abort.abort();
+  forget();
   const root = document.getElementById("shell");
   try {
     session.who = await get("/whoami");

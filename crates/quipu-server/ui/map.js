@@ -2,7 +2,7 @@
 
 import { download, empty, field, h, problemBox, put, s } from "./dom.js";
 import { get, path, progress } from "./api.js";
-import { categories, sample, tagKeys } from "./names.js";
+import { categories, sampleKeys, tagKeys } from "./names.js";
 import { count, quoted, short, span, time } from "./format.js";
 import { queryField } from "./query.js";
 import { colour, typeLabel } from "./shapes.js";
@@ -15,7 +15,7 @@ const END = " end";
 const EDGES_USUAL = 26;
 
 export async function show(root, params, signal) {
-  await sample();
+  await sampleKeys();
   if (signal.aborted) return;
   const queries = params.getAll("q");
   const keys = tagKeys();

@@ -1,55 +1,102 @@
-// The names that are known: types, tags and categories, for completion and for lists. Types and tags
-// come from the newest events and from whatever else was shown.
+// The names that are known, for completion and for lists. Types, tags and their keys are those of the
+// whole log, as the server gathers them; streams and categories come from its index. Each is asked for by
+// its beginning, a few at a time. Whoever may not read all of the log has the names of what was shown.
 
 import { get, path } from "./api.js";
 import { category } from "./format.js";
 
-const seen = { type: new Map(), tag: new Map(), category: new Map(), stream: new Map() };
-const keyed = new Map();
-let sampled = null;
+/** How many names of a kind are kept: those that came first make room. */
+const KNOWN_MAX = 5_000;
+const FEW = 50;
+const MANY = 1_000;
+const LISTS = { type: "/types", tag: "/tags", key: "/tag-keys" };
+
+const known = { type: new Map(), tag: new Map(), key: new Map(), category: new Map(), stream: new Map() };
+
+function know(kind, name, count, tags) {
+  const own = known[kind];
+  if (own.size >= KNOWN_MAX && !own.has(name)) own.delete(own.keys().next().value);
+  own.set(name, { count, tags });
+}
 
 /** Takes note of the names in events. */
 export function learn(events) {
-  const add = (kind, name) => {
-    if (seen[kind].size < 5_000 || seen[kind].has(name)) seen[kind].set(name, (seen[kind].get(name) ?? 0) + 1);
-  };
+  const add = (kind, name) => { const own = known[kind].get(name); know(kind, name, (own?.count ?? 0) + 1, own?.tags); };
   for (const event of events) {
     add("type", event.type);
     add("category", category(event.stream));
     add("stream", event.stream);
-    for (const tag of event.tags) add("tag", tag);
-    for (const key of new Set(event.tags.map(keyOf))) if (key) keyed.set(key, (keyed.get(key) ?? 0) + 1);
+    const tags = event.tags.filter((tag) => !tag.startsWith("$"));
+    for (const tag of tags) add("tag", tag);
+    for (const key of new Set(tags.filter((tag) => tag.includes(":")).map((tag) => tag.split(":", 1)[0]))) add("key", key);
   }
 }
 
-/** Reads some of the newest events, once, so that there is something to complete from. */
-export function sample() {
-  sampled ??= Promise.all([
-    get(path("/events", { direction: "backward", limit: 300 })).then((page) => learn(page.events)),
-    categories().then((found) => found.forEach(({ name }) => seen.category.set(name, seen.category.get(name) ?? 1))),
-  ]).catch(() => { sampled = null; });
-  return sampled;
+/** Forgets all names: somebody else may be here, who may see others. */
+export function forget() {
+  for (const own of Object.values(known)) own.clear();
 }
 
-/** The categories of the log, with how many events each has. */
-export const categories = async () => (await get("/categories?limit=200")).categories;
+/** The categories of the log after a name, with how many events each has. */
+export async function categories(after, limit = MANY) {
+  const { categories: found } = await get(path("/categories", { after, limit }));
+  for (const own of found) know("category", own.name, own.event_count);
+  return found;
+}
 
-const keyOf = (tag) => tag.startsWith("$") ? "" : tag.slice(0, Math.max(tag.indexOf(":"), 0));
+/** Reads names of a kind that begin with this text. Answers whether the server has gathered all of the log. */
+async function read(kind, prefix, limit) {
+  if (kind === "category") {
+    await categories(prefix, limit);
+  } else if (kind === "stream") {
+    const { streams } = await get(path("/streams", { prefix, limit }));
+    const shown = streams.filter((name) => prefix.startsWith("$") || !name.startsWith("$"));
+    for (const name of shown) know(kind, name, known.stream.get(name)?.count ?? 0);
+  } else if (LISTS[kind]) {
+    const page = await get(path(LISTS[kind], { prefix, limit }));
+    for (const own of page.names) know(kind, own.name, own.event_count, own.tag_count);
+    return page.position >= page.frontier;
+  }
+  return true;
+}
 
-/** The keys of tags, the part before the first colon: those of most events first, then of most values. */
+/** Reads the keys of tags, as far as they are gathered; none where not all of the log may be read. */
+export const sampleKeys = () => read("key", "", MANY).catch(() => {});
+
+/** Reads what there is to begin with: types, the keys of tags, categories. */
+export const sample = () => Promise.allSettled([read("type", "", MANY), sampleKeys(), categories()]);
+
+/**
+ * Asks the server for names of a kind that begin with this text, for as long as they are wanted: it
+ * gathers for a moment with each request, until it is at the end of the log. `then` hears each time that
+ * `complete` may have more.
+ */
+export async function lookUp(kind, text, isWanted, then) {
+  try {
+    for (let isAll = false; !isAll && isWanted();) {
+      isAll = await read(kind, text, FEW);
+      then();
+    }
+  } catch {
+    // Not all of the log may be read, or the server is away: what was shown is known.
+  }
+}
+
+/** The keys of tags, the part before the first colon: those of most events first, then of most tags. */
 export function tagKeys() {
-  const values = new Map();
-  for (const tag of seen.tag.keys()) values.set(keyOf(tag), (values.get(keyOf(tag)) ?? 0) + 1);
-  return [...keyed].sort((a, b) => b[1] - a[1] || values.get(b[0]) - values.get(a[0])).map(([key]) => key);
+  return [...known.key].sort(([, a], [, b]) => b.count - a.count || (b.tags ?? 0) - (a.tags ?? 0)).map(([key]) => key);
 }
 
-/** Names of a kind that begin with, or else have in them, this text. */
+/** How many tags with a key are known, where the server has said. */
+export const tagCount = (key) => known.key.get(key)?.tags;
+
+/** Names of a kind that begin with, or else have in them, this text: those of most events first. */
 export function complete(kind, text, limit = 12) {
   const wanted = text.toLowerCase();
   const found = [];
-  for (const [name, times] of seen[kind] ?? []) {
+  for (const [name, { count }] of known[kind] ?? []) {
     const at = name.toLowerCase().indexOf(wanted);
-    if (at >= 0) found.push({ name, rank: (at === 0 ? 1e9 : 0) + times });
+    if (at >= 0) found.push({ name, isBeginning: at === 0, count });
   }
-  return found.sort((a, b) => b.rank - a.rank).slice(0, limit).map((own) => own.name);
+  return found.sort((a, b) => b.isBeginning - a.isBeginning || b.count - a.count || (a.name < b.name ? -1 : 1)).slice(0, limit).map((own) => own.name);
 }

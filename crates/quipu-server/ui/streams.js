@@ -2,7 +2,7 @@
 
 import { empty, field, h, problemBox, put } from "./dom.js";
 import { get, path } from "./api.js";
-import { categories, sample } from "./names.js";
+import { categories } from "./names.js";
 import { count } from "./format.js";
 import { go, link } from "./address.js";
 import { streamLink } from "./shapes.js";
@@ -10,7 +10,6 @@ import { streamLink } from "./shapes.js";
 const PAGE = 100;
 
 export async function show(root, params, signal) {
-  sample();
   const prefix = params.get("prefix") ?? "";
   const category = params.get("category") ?? "";
   const input = h("input.mono", { type: "search", value: prefix, placeholder: "order-10", spellcheck: "false", autocapitalize: "none" });
