@@ -1,7 +1,8 @@
 //! `torture --minutes N`: the reliability tests with large counts.
 //!
 //! The tests are the ones that CI runs. They read `QUIPU_TORTURE_MINUTES` and go on with new seeds
-//! for their share of that time instead of stopping at CI's counts; each prints its counts.
+//! for their share of that time instead of stopping at CI's counts; each prints its counts. The web
+//! UI is looked at on ten million events then, however long that takes.
 
 use crate::output::say;
 use crate::run::{Outcome, cargo_command, step};

@@ -9,6 +9,9 @@ const KINDS = { projection: "Projection", process: "Process", relay: "Relay", gr
 /** In place of the version of a group that nobody has been in yet. */
 const UNREPORTED = "new";
 const ITEMS_MAX = 200;
+/** How often one looks; and how often while a consumer does what it was asked for, which may be over soon. */
+const LOOK_MS = 1_000;
+const WATCH_MS = 200;
 /** How long one waits for a consumer to do what it was asked for. */
 const PATIENCE_MS = 15_000;
 
@@ -40,7 +43,8 @@ export async function show(root, params, signal) {
       put(detail, chosen && (full ? describe(full, { again, await: (one) => awaited.push(one) }) : h("p.notice", {}, "This consumer has not reported, or was forgotten.")));
     });
   };
-  const again = async () => { drawn = ""; await look(); };
+  let wake = () => {};
+  const again = () => { drawn = ""; wake(); };
   let failed = false;
   while (!signal.aborted) {
     try {
@@ -51,7 +55,7 @@ export async function show(root, params, signal) {
       if (!failed && (drawn === "" || error.status === 403)) { put(list, problemBox(error)); drawn = ""; }
       failed = true;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await new Promise((resolve) => { wake = resolve; setTimeout(resolve, awaited.length > 0 ? WATCH_MS : LOOK_MS); });
   }
 }
 
@@ -121,7 +125,7 @@ function wishesOf(own, then) {
       await post(`${pathOf(own)}/requests`, { request, position });
       toast(`Asked to ${request}${position === undefined ? "" : ` at ${count(position)}`}`);
       if (isDone) then.await({ isDone, done, until: Date.now() + PATIENCE_MS });
-      setTimeout(then.again, 700);
+      then.again();
     } catch (error) { toast(error.message, "wrong"); }
   };
   const isParked = (full, position) => full.parked.some((item) => item.position === position);

@@ -39,7 +39,7 @@ function content(event, text, onClose, signal) {
     hasChain(event) && h("section", {}, h("h3", {}, "Cause and effect"), chainPlace(event, signal)),
     h("div.row", {},
       copyButton("Copy JSON", () => lineOf(event.position)),
-      copyButton("Copy as curl", () => curlOf(event)),
+      session.may("append") && copyButton("Copy as curl", () => curlOf(event)),
       copyButton("Copy as CLI", () => cliOf(event)),
       copyButton("Copy link", () => `${location.origin}/${link("events", { event: event.position })}`),
       h("button.small", { type: "button", onclick: () => download(`event-${event.position}.json`, "application/json", text) }, "Save")),

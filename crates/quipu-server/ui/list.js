@@ -31,6 +31,7 @@ export function eventList({ source, start, selected, signal, withStream = true, 
   const rows = new Map();
   let ends = { low: null, high: null, hasOlder: true, hasNewer: false };
   let busy = false;
+  let wanted = null;
 
   const place = (event) => event[source.place];
   const isShown = (event) => showReserved || !(event.stream.startsWith("$") || event.type.startsWith("$"));
@@ -88,7 +89,9 @@ export function eventList({ source, start, selected, signal, withStream = true, 
   }
 
   async function load(where) {
-    if (busy || signal.aborted) return;
+    if (signal.aborted) return;
+    // Newer ones that somebody asks for while older ones are read come after them.
+    if (busy) { if (where === "newer") wanted = where; return; }
     busy = true;
     put(message);
     try {
@@ -109,6 +112,9 @@ export function eventList({ source, start, selected, signal, withStream = true, 
       return;
     } finally {
       busy = false;
+      const next = wanted;
+      wanted = null;
+      if (next) load(next);
     }
     tell();
   }

@@ -1,6 +1,6 @@
 // How the store is, drawn live: the log as a quipu, its numbers, what runs on it.
 
-import { empty, h, put, s } from "./dom.js";
+import { empty, h, keepFocus, put, s } from "./dom.js";
 import { follow, get, path, session } from "./api.js";
 import { ago, category, count, quoted, size, span } from "./format.js";
 import { categories, learn } from "./names.js";
@@ -12,6 +12,7 @@ const CATEGORIES = 9;
 const CORDS = 18;
 const KNOTS = 13;
 const HISTORY = 60;
+const SUBSCRIBERS = 8;
 
 export async function show(root, _, signal) {
   const mayRead = session.may("read");
@@ -19,13 +20,16 @@ export async function show(root, _, signal) {
   const tiles = h("section.tiles", { "aria-label": "Numbers" });
   const recent = h("section.card", {}, h("div.row.apart", {}, h("h2", {}, "Newest events"), h("a.small-text", { href: link("events", { live: "1" }) }, "Follow them")), h("div", {}));
   const running = h("section.card", {}, h("h2", {}, "Consumers"), h("div", {}));
+  const following = h("section.card", {}, h("h2", {}, "Subscribers"), h("div", {}));
   put(root,
     h("div.top", {}, h("div", {}, h("h1", {}, "Overview"), h("p", {}, mayRead ? "Every cord is a category of streams, every knot an event. New ones are tied where the cord is held." : "What this store takes and does."))),
-    h("div.stack", {}, mayRead && drawing, tiles, h("div.columns", {}, mayRead ? recent : null, running)));
+    h("div.stack", {}, mayRead && drawing, tiles, h("div.columns", {}, mayRead ? recent : null, h("div.stack", {}, running, following))));
   const parts = [numbers(tiles, signal)];
   if (mayRead) parts.push(cords(drawing, recent.lastElementChild, signal));
   if (session.may("consume") || session.may("operate")) parts.push(consumers(running.lastElementChild, signal));
   else running.hidden = true;
+  if (session.may("operate")) parts.push(subscribers(following.lastElementChild, signal));
+  else following.hidden = true;
   await Promise.all(parts);
 }
 
@@ -212,22 +216,42 @@ async function numbers(place, signal) {
   loop();
 }
 
-async function consumers(place, signal) {
-  const look = async () => {
-    const { components } = await get("/components", { signal });
-    put(place, components.length === 0
-      ? h("p.quiet", {}, "No projection, process, relay or group has reported.")
-      : h("table", {}, h("caption.offscreen", {}, "Consumers"), h("tbody", {}, components.map((own) => h("tr", {},
-        h("td", {}, h("a", { href: link("consumers", { c: `${own.kind}/${own.name}/${own.version}` }) }, own.name), h("div.quiet.small-text", {}, own.kind)),
-        h("td", {}, h(`span.state.${own.state}`, {}, own.state)),
-        h("td.number.quiet", {}, own.lag === 0 ? "up to date" : `${count(own.lag)} behind`),
-        h("td.number", {}, own.parked_count > 0 ? `${count(own.parked_count)} parked` : ""))))));
-  };
+/** Shows again and again what `look` makes, until the page goes. */
+function keepLooking(place, signal, look) {
   const loop = async () => {
     while (!signal.aborted) {
-      await look().catch((error) => { if (!signal.aborted && error.status !== 0) put(place, h("p.quiet", {}, error.message)); });
+      await look().then((own) => keepFocus(place, () => put(place, own))).catch((error) => { if (!signal.aborted && error.status !== 0) put(place, h("p.quiet", {}, error.message)); });
       await new Promise((resolve) => setTimeout(resolve, 2_000));
     }
   };
   loop();
+}
+
+async function consumers(place, signal) {
+  keepLooking(place, signal, async () => {
+    const { components } = await get("/components", { signal });
+    if (components.length === 0) return h("p.quiet", {}, "No projection, process, relay or group has reported.");
+    return h("table", {}, h("caption.offscreen", {}, "Consumers"), h("tbody", {}, components.map((own) => h("tr", {},
+      h("td", {}, h("a", { href: link("consumers", { c: keyOf(own) }), "data-key": keyOf(own) }, own.name), h("div.quiet.small-text", {}, own.kind)),
+      h("td", {}, h(`span.state.${own.state}`, {}, own.state)),
+      h("td.number.quiet", {}, behind(own.lag)),
+      h("td.number", {}, own.parked_count > 0 ? `${count(own.parked_count)} parked` : "")))));
+  });
+}
+
+const keyOf = (own) => `${own.kind}/${own.name}/${own.version}`;
+
+const behind = (lag) => lag === 0 ? "up to date" : `${count(lag)} behind`;
+
+/** Who has subscriptions open, the slowest first; this page's own are among them. */
+async function subscribers(place, signal) {
+  keepLooking(place, signal, async () => {
+    const { subscriptions, count: all } = await get(path("/subscriptions", { limit: SUBSCRIBERS }), { signal });
+    if (all === 0) return h("p.quiet", {}, "Nobody follows the log.");
+    return [h("table", {}, h("caption.offscreen", {}, "Subscribers"), h("tbody", {}, subscriptions.map((own) => h("tr", {},
+      h("td", {}, own.queries.map((query) => query || "every event").join(" or ") || "nothing", h("div.quiet.small-text", {}, `${own.principal}, opened ${ago(own.opened_at)}`)),
+      h("td", {}, h(`span.state.${own.state}`, {}, own.state)),
+      h("td.number.quiet", {}, own.lag === null ? `${count(own.event_count)} events` : behind(own.lag)))))),
+    all > subscriptions.length && h("p.quiet.small-text", {}, `and ${count(all - subscriptions.length)} more`)];
+  });
 }

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import { browser, open, serious, serve, until } from "./support.mjs";
+import { end, open, serious, serve, until } from "./support.mjs";
 
-after(() => browser.close());
+after(end);
 
 /** Asks a consumer for something: what asks first is confirmed, and can be left. */
 async function ask(page, button, action) {
@@ -47,6 +47,44 @@ test("a parked event is looked at, retried and dropped", async () => {
   await until("something is parked again", async () => (await parked()).length > 0);
   await ask(page, page.getByRole("button", { name: "Drop all…" }), "Drop them");
   await seen(page, /had parked is dropped/);
+  quiet();
+  await close();
+  await server.stop();
+});
+
+test("a projection is paused, resumed, replayed and promoted", async () => {
+  const server = await serve(["serve", "--sample"]);
+  const { page, quiet, close } = await open(`${server.url}/#/consumers?c=projection/sales/1`);
+  const json = async (path) => (await fetch(server.url + path)).json();
+  const sales = () => json("/components/projection/sales/1");
+  const state = (name) => page.locator(`h2 .state.${name}`).waitFor();
+  await state("live");
+
+  await ask(page, page.getByRole("button", { name: "Pause…" }), "Pause it");
+  await state("paused");
+  await seen(page, /is paused/);
+  // Events that it does not want pass by one who is paused. The first one that it wants holds it.
+  const { frontier } = await json("/frontier");
+  const wanted = await until("there is something for it to handle", async () => {
+    const { events } = await json(`/events?query=type:OrderPlaced,PaymentRefunded&from=${frontier + 1}&limit=1`);
+    return events[0]?.position;
+  });
+  await until("the log goes on", async () => (await json("/frontier")).frontier > wanted + 5);
+  const paused = await sales();
+  assert.equal(paused.state, "paused");
+  assert.ok(paused.position < wanted, `${paused.position} is behind ${wanted}, which nobody handled`);
+
+  await ask(page, page.getByRole("button", { name: "Resume…" }), "Resume it");
+  await seen(page, /goes on/);
+  await state("live");
+  await until("it has handled what waited", async () => (await sales()).position >= wanted);
+
+  await ask(page, page.getByRole("button", { name: "Replay…" }), "Replay");
+  await seen(page, /begins again behind 0/);
+  await until("it has handled everything again", async () => { const own = await sales(); return own.state === "live" && own.position >= wanted; });
+
+  await ask(page, page.getByRole("button", { name: "Promote…" }), "Promote");
+  await seen(page, /Asked to promote/);
   quiet();
   await close();
   await server.stop();

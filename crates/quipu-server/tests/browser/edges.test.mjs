@@ -2,11 +2,13 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { after, test } from "node:test";
 
-import { browser, directory, line, open, quipu, serious, serve, until } from "./support.mjs";
+import { directory, end, line, open, quipu, serious, serve, until } from "./support.mjs";
 
-after(() => browser.close());
+after(end);
 
 const EVIL = `<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>`;
 
@@ -179,25 +181,28 @@ test("who has credentials logs in, sees what they may, and logs out", async () =
   await page.keyboard.press("Enter");
   await page.locator("nav a", { hasText: "Consumers" }).waitFor();
   assert.deepEqual(await page.locator("nav a").allTextContents(), ["Overview", "Consumers", "First steps"]);
-  await page.getByText("You may read here, but not append.").count();
+  await page.getByRole("link", { name: "First steps" }).click();
+  await page.getByText("You may neither read nor append here").waitFor();
+  assert.equal(await page.locator("pre.code").count(), 0, "what they may not do is not offered");
   quiet();
   await close();
   await server.stop();
 });
 
-test("what the first steps show works as it stands", async () => {
-  const server = await serve(["serve", "--memory"]);
-  const { page, quiet, close } = await open(`${server.url}/#/start`);
+/** Runs every piece of the first steps as it is shown, in the environment of somebody who has a token. */
+async function takeFirstSteps(server, page, token) {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const env = { ...process.env, ...token && { QUIPU_TOKEN: token }, PATH: `${dirname(process.env.QUIPU_BIN)}:${process.env.PATH}` };
   const pieces = async (language) => {
     await page.getByRole("tab", { name: language }).click();
+    await page.locator(`pre.code[aria-label$=", ${language}"]`).first().waitFor();
     const texts = await page.locator("pre.code").allTextContents();
     return Object.fromEntries(["append", "read", "subscribe"].map((name, at) => [name, texts[at]]));
   };
-  const run = (program, args, limit) => spawnSync("timeout", [String(limit), program, ...args], { encoding: "utf8" });
-  const bash = `PATH="${process.env.QUIPU_BIN.replace(/\/[^/]+$/, "")}:$PATH"; `;
+  const run = (program, args, limit) => spawnSync("timeout", [String(limit), program, ...args], { encoding: "utf8", env });
   const runners = {
-    curl: (text, limit) => run("bash", ["-c", `${bash}${text}`], limit),
-    CLI: (text, limit) => run("bash", ["-c", `${bash}${text}`], limit),
+    curl: (text, limit) => run("bash", ["-c", text], limit),
+    CLI: (text, limit) => run("bash", ["-c", text], limit),
     Python: (text, limit) => run("python3", ["-c", text], limit),
     Node: (text, limit) => run("node", ["--input-type=module", "-e", text], limit),
   };
@@ -207,17 +212,48 @@ test("what the first steps show works as it stands", async () => {
     const append = runner(own.append, 30);
     assert.equal(append.status, 0, `${language}: ${append.stderr}`);
     appended += 1;
-    const { events } = await (await fetch(`${server.url}/streams/order-7`)).json();
+    const { events } = await (await fetch(`${server.url}/streams/order-7`, { headers })).json();
     assert.equal(events.length, appended, `${language} appends one event`);
-    assert.deepEqual([events.at(-1).type, events.at(-1).data, events.at(-1).tags], ["OrderPlaced", { total_cents: 1200 }, ["order:7"]]);
+    assert.deepEqual([events.at(-1).type, events.at(-1).data, events.at(-1).tags], ["OrderPlaced", { total_cents: 1200 }, ["order:7"]], language);
     const read = runner(own.read, 30);
     assert.equal(read.status, 0, `${language}: ${read.stderr}`);
     assert.match(read.stdout, /OrderPlaced/, language);
     // A subscription has no end: it is cut off.
-    if (language === "CLI") continue;
-    assert.match(runner(own.subscribe, 4).stdout, /OrderPlaced/, language);
+    const followed = runner(own.subscribe, 5);
+    assert.match(followed.stdout, /OrderPlaced/, `${language}: ${followed.stderr}`);
   }
-  assert.match((await pieces("Rust")).append, /Client::connect\("http:\/\/127\.0\.0\.1:\d+", options\)/);
+}
+
+/** The programs in Rust are those that `tests/it/first_steps.rs` compiles, on this server. */
+async function assertRustIsCompiled(server, page) {
+  await page.getByRole("tab", { name: "Rust" }).click();
+  for (const name of ["append", "read", "subscribe"]) {
+    const compiled = readFileSync(new URL(`../../ui/${name}.rs`, import.meta.url), "utf8");
+    assert.match(compiled, /"http:\/\/127\.0\.0\.1:2113"/);
+    const shown = page.locator(`pre.code[aria-label$=", Rust"][data-piece=${name}]`);
+    assert.equal(await shown.textContent(), compiled.trim().replace("http://127.0.0.1:2113", server.url));
+  }
+}
+
+test("what the first steps show works as it stands, in every language", async () => {
+  const server = await serve(["serve", "--memory"]);
+  const { page, quiet, close } = await open(`${server.url}/#/start`);
+  await takeFirstSteps(server, page, null);
+  await assertRustIsCompiled(server, page);
+  quiet();
+  await close();
+  await server.stop();
+});
+
+test("what the first steps show works with a token, on a server that wants one", async () => {
+  const auth = `${directory()}/auth.json`;
+  const token = quipu(["token", "create", "shop", "--role", "writer", "--auth", auth]).match(/qp_\w+/)[0];
+  const server = await serve(["serve", "--memory", "--auth", auth]);
+  const { page, quiet, close } = await open(`${server.url}/#/start`);
+  await page.getByLabel("Token", { exact: false }).fill(token);
+  await page.keyboard.press("Enter");
+  await page.getByText("export QUIPU_TOKEN=qp_…").waitFor();
+  await takeFirstSteps(server, page, token);
   quiet();
   await close();
   await server.stop();

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { browser, directory, open, quipu, serious, serve, until } from "./support.mjs";
+import { directory, end, open, quipu, serious, serve, until } from "./support.mjs";
 
 const SAMPLE = ["overview", "events", "events?q=type:OrderPlaced&event=1", "streams", "stream?name=order-1001", "time?q=tag:order:1001", "time?stream=order-1001", "map", "map?q=category:shipment&case=stream", "consumers", "start"];
 const LOANS = ["overview", "events", "streams", "stream?name=loan-173688", "time?stream=loan-173688&at=3&b=9", "map?q=category:loan&case=stream", "consumers", "start"];
@@ -24,11 +24,7 @@ before(async () => {
   }
   await until("the sample has its past and its staff", async () => (await (await fetch(`${sample.url}/components`)).json()).components.length === 2);
 });
-after(async () => {
-  await sample.stop();
-  await loans?.stop();
-  await browser.close();
-});
+after(end);
 
 const drawn = (page, hash) => page.locator(DRAWN[hash.split("?")[0]]).first().waitFor();
 
@@ -49,18 +45,26 @@ test("every page is drawn in the dark", () => look(sample.url, SAMPLE, { dark: t
 test("every page is drawn on a narrow screen", () => look(sample.url, SAMPLE, { width: 360, height: 740 }));
 test("every page is drawn on the loans log", async (t) => loans ? look(loans.url, LOANS) : t.skip("the loans log is not here"));
 
-test("the overview is drawn within its time, from files that are small", async () => {
-  const { page, close } = await open(`${sample.url}/#/overview`);
-  await drawn(page, "overview");
-  const [paint, size] = await page.evaluate(() => [
-    performance.getEntriesByName("first-contentful-paint")[0].startTime,
-    performance.getEntriesByType("resource").filter((own) => own.name.includes("/ui/")).reduce((sum, own) => sum + own.decodedBodySize, 0),
-  ]);
-  // The promise is a second; a machine that runs all tests at once gets more.
-  console.log(`first paint after ${Math.round(paint)} ms, ${Math.round(size / 1024)} KiB of files`);
-  assert.ok(paint < 10_000, `${paint} ms`);
-  assert.ok(size < 300 * 1024, `${size} bytes`);
-  await close();
+test("the overview is painted within a second, from files that are small", async () => {
+  const load = async () => {
+    const { page, close } = await open(`${sample.url}/#/overview`);
+    await drawn(page, "overview");
+    const found = await page.evaluate(() => ({
+      paint: performance.getEntriesByName("first-contentful-paint")[0].startTime,
+      size: performance.getEntriesByType("resource").filter((own) => own.name.includes("/ui/")).reduce((sum, own) => sum + own.decodedBodySize, 0),
+    }));
+    await close();
+    return found;
+  };
+  const loads = [];
+  for (let at = 0; at < 5; at += 1) loads.push(await load());
+  // A machine that runs all tests at once is busy now and then: one load that it lets through counts.
+  const best = () => Math.min(...loads.map((own) => own.paint));
+  while (best() >= 1_000 && loads.length < 20) loads.push(await load());
+  const paints = loads.map((own) => Math.round(own.paint)).sort((a, b) => a - b);
+  console.log(`first paint after ${paints.join(", ")} ms, ${Math.round(loads[0].size / 1024)} KiB of files`);
+  assert.ok(best() < 1_000, `${paints} ms`);
+  assert.ok(loads[0].size > 0 && loads[0].size < 300 * 1024, `${loads[0].size} bytes`);
 });
 
 test("files are asked for again only to hear that they are the same", async () => {
@@ -77,6 +81,9 @@ test("the overview lives: knots are tied and numbers go up", async () => {
   const before = await until("the number of events is known", async () => { const own = await events(); return own !== "–" && own; });
   await until("there are more", async () => await events() !== before);
   await page.locator(".state.live").first().waitFor();
+  // The page itself follows the log, and is among those who do.
+  const subscribers = page.locator("section.card", { has: page.getByRole("heading", { name: "Subscribers" }) });
+  await subscribers.locator("td", { hasText: "every event" }).first().waitFor();
   quiet();
   await close();
 });
@@ -94,6 +101,7 @@ test("an order is followed through time", async () => {
   await page.getByRole("button", { name: "Compare with…" }).click();
   await page.locator(".fold tr.differs td", { hasText: /^amount_cents$/ }).waitFor();
   // The address is the view: another tab sees the same.
+  await until("the address has both", async () => /&b=\d/.test(page.url()));
   const other = await open(page.url());
   await other.page.locator(".fold tr.differs td", { hasText: /^amount_cents$/ }).waitFor();
   quiet();
@@ -111,6 +119,24 @@ test("a date is travelled to, and one before the first event is refused", async 
   await page.getByLabel("As of").fill("1999-01-01");
   await page.getByRole("button", { name: "Go", exact: true }).click();
   assert.equal(await page.getByLabel("As of").evaluate((own) => own.validationMessage), "before the first event");
+  await close();
+});
+
+test("two dates are looked at side by side", async () => {
+  const { page, quiet, close } = await open(`${sample.url}/#/time?q=tag:order:1001`);
+  await drawn(page, "time");
+  const { events } = await (await fetch(`${sample.url}/events?query=tag:order:1001`)).json();
+  await page.getByRole("button", { name: "Compare with…" }).click();
+  await page.getByLabel("As of").fill(events[1].time);
+  await page.getByRole("button", { name: "Go", exact: true }).click();
+  await page.getByLabel("The other date").fill(events[0].time);
+  await page.getByRole("button", { name: "Travel", exact: true }).click();
+  const rows = page.locator("[aria-label='Two moments'] tbody tr");
+  // The second event is the payment, and the fields of the first are known at both dates.
+  await rows.filter({ hasText: /^amount_cents–\d+$/ }).waitFor();
+  await rows.filter({ hasText: /^total_cents(\d+)\1$/ }).waitFor();
+  await until("the address has both", async () => /at=1&b=0/.test(page.url()));
+  quiet();
   await close();
 });
 

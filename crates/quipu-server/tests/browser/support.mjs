@@ -36,6 +36,13 @@ export function quipu(args, input = "") {
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
+/** Ends what a test leaves behind, one that failed too: a server or a browser would keep Node waiting for ever. */
+export async function end() {
+  for (const child of running) child.kill("SIGKILL");
+  running.clear();
+  await browser.close();
+}
+
 /** Serves, on a port that the system chooses unless one is given. */
 export async function serve(args, port = 0) {
   const child = spawn(QUIPU, [...args, "--listen", `127.0.0.1:${port}`, "--print-address"], { stdio: ["ignore", "pipe", "inherit"] });
