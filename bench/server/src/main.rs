@@ -22,6 +22,7 @@ use machine::Load;
 use output::{progress, result};
 use report::Report;
 use server::{Programs, Which};
+use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
 cargo xtask bench server [--quick] [--rounds N] [--millis N] [--events N] [--only PART] [--json FILE]
@@ -116,7 +117,11 @@ async fn main() -> ExitCode {
             Ok(true)
         }
         _ => match Options::parse(arguments) {
-            Ok(options) => run(options).await,
+            Ok(options) => tokio::select! {
+                outcome = run(options) => outcome,
+                // The servers end, and what they wrote is removed.
+                reason = told_to_stop() => Err(reason),
+            },
             Err(reason) => Err(format!("{reason}\n\n{USAGE}").into()),
         },
     };
@@ -128,6 +133,17 @@ async fn main() -> ExitCode {
             progress(&format!("error: {cause}"));
             ExitCode::from(2)
         }
+    }
+}
+
+/// Waits until somebody wants the measurement to end, and says so.
+async fn told_to_stop() -> client::Error {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => tokio::select! {
+            _ = terminated.recv() => "terminated".into(),
+            _ = tokio::signal::ctrl_c() => "interrupted".into(),
+        },
+        Err(cause) => cause.into(),
     }
 }
 
