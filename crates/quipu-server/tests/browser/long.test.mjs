@@ -9,9 +9,9 @@ import { after, before, test } from "node:test";
 import { directory, end, open, serve } from "./support.mjs";
 
 const COUNT = Number(process.env.QUIPU_UI_EVENTS ?? 40_000);
-/** Every tenth event is a reading of one meter; all others but the first belong to orders. */
-const READINGS = Math.floor((COUNT - 1) / 10);
-const ORDERS = COUNT - 1 - READINGS;
+/** Every tenth event is a reading of one meter; all others but the first and the last belong to orders. */
+const READINGS = Math.floor((COUNT - 2) / 10);
+const ORDERS = COUNT - 2 - READINGS;
 const STEPS = ["OrderPlaced", "OrderPaid", "OrderPacked", "OrderSent", "OrderReceived"];
 /** A second lies between two events. */
 const BEGUN = Date.parse("2020-01-01T00:00:00Z");
@@ -27,8 +27,10 @@ const timeOf = (number) => new Date(BEGUN + number * 1_000).toISOString();
 function lineOf(number) {
   const event = { time: timeOf(number) };
   if (number === 0) {
-    // What no other event has is in the first one.
+    // What no other event has is in the first one, and in the last.
     Object.assign(event, { stream: "zebra-1", type: "ZebraSighted", tags: ["herd:north"], data: {} });
+  } else if (number === COUNT - 1) {
+    Object.assign(event, { stream: "lynx-1", type: "LynxSighted", tags: ["pack:south"], data: {} });
   } else if (number % 10 === 0) {
     const reading = number / 10 - 1;
     Object.assign(event, { stream: "meter-1", type: "MeterRead", data: { number: reading, hundred: reading - reading % 100, clock: { hour: reading % 24 } } });
@@ -118,17 +120,21 @@ test("the first event is found by its type, and the log is paged both ways", asy
 });
 
 test("names of the whole log complete a query, while they are gathered", async () => {
-  const { page, done } = await look("events");
-  const query = page.getByRole("combobox", { name: "Query" });
+  // Here no events are shown whose names would be known.
+  const { page, done } = await look("time");
+  const query = page.getByRole("combobox", { name: "What to follow" });
   const offered = async (typed, name) => {
     await query.fill(typed);
-    await page.getByRole("option", { name }).first().waitFor();
+    await page.getByRole("option", { name }).first().waitFor({ timeout: LONG });
   };
+  await offered("stream:zeb", "stream:zebra-1");
+  await offered("category:met", "category:meter");
   await offered("type:Zeb", "type:ZebraSighted");
   await offered("tag:her", /^tag:herd:/);
   await offered("tag:herd:", "tag:herd:north");
-  await offered("stream:zeb", "stream:zebra-1");
-  await offered("category:met", "category:meter");
+  // The last event's are known when all of the log is gathered.
+  await offered("type:Lyn", "type:LynxSighted");
+  await offered("tag:pack:", "tag:pack:south");
   await done("completion");
 });
 
