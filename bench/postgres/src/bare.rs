@@ -28,7 +28,7 @@ pub(crate) fn insert(server: &Server, job: Job, seconds: u64) -> f64 {
         ),
     };
     let mut pgbench = program(server, "pgbench");
-    pgbench.args(["-n", "-M", "prepared", "-j", "2", "-f", "/dev/stdin"]);
+    pgbench.args(["-n", "-M", "prepared", "-j", "2", "-f", "-"]);
     pgbench.args(["-c", &job.clients.to_string(), "-T", &seconds.to_string(), "bare"]);
     pgbench.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = pgbench.spawn().unwrap();

@@ -27,7 +27,7 @@ pub(crate) struct OwnClient {
 }
 
 impl Client for OwnClient {
-    async fn append(&mut self, count: usize) {
+    async fn append(&mut self, count: usize) -> bool {
         let event = |_| {
             let event = NewEvent::json("Benched", vec![0xAB_u8; 256]).unwrap();
             if self.kind == Kind::Plain { event } else { event.with_tag(&self.name).unwrap() }
@@ -45,6 +45,7 @@ impl Client for OwnClient {
         let appended = self.store.append(append).await.unwrap();
         self.next += count as u64;
         self.last = appended.last.unwrap();
+        true
     }
 }
 

@@ -9,6 +9,8 @@ use sqlx_08::postgres::PgPoolOptions;
 use crate::{Client, Job, Kind};
 
 #[derive(Clone, Debug, PartialEq, Eq, Event)]
+// Decisions are about these alone: an event without a tag would match a query on any.
+#[stream(Guarded, [Tagged])]
 pub(crate) enum Benched {
     Plain {
         data: Vec<u8>,
@@ -57,7 +59,7 @@ pub(crate) struct PeerClient {
 }
 
 impl Client for PeerClient {
-    async fn append(&mut self, count: usize) {
+    async fn append(&mut self, count: usize) -> bool {
         let event = |_| {
             let data = vec![0xAB; 256];
             match self.kind {
@@ -68,21 +70,19 @@ impl Client for PeerClient {
         let events: Vec<Benched> = (0..count).map(event).collect();
         if self.kind != Kind::Conditioned {
             self.peer.append_without_validation(events).await.unwrap();
-            return;
+            return true;
         }
         let tag = &self.tag;
-        loop {
-            let by_tag: StreamQuery<PgEventId, Benched> = query!(Benched; tag == tag);
-            match self.peer.append(events.clone(), by_tag, self.last).await {
-                Ok(appended) => {
-                    self.last = appended.last().map_or(self.last, |event| event.id());
-                    return;
-                }
-                // Serializable transactions are in each other's way at times.
-                Err(disintegrate_postgres::Error::Concurrency) => {}
-                Err(disintegrate_postgres::Error::Database(error)) if is_serialization(&error) => {}
-                Err(error) => panic!("{error}"),
+        let by_tag: StreamQuery<PgEventId, Guarded> = query!(Guarded; tag == tag);
+        match self.peer.append(events, by_tag, self.last).await {
+            Ok(appended) => {
+                self.last = appended.last().map_or(self.last, |event| event.id());
+                true
             }
+            // Serializable transactions are in each other's way at times.
+            Err(disintegrate_postgres::Error::Concurrency) => false,
+            Err(disintegrate_postgres::Error::Database(error)) if is_serialization(&error) => false,
+            Err(error) => panic!("{error}"),
         }
     }
 }

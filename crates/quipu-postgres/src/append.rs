@@ -15,7 +15,8 @@ use std::time::Duration;
 use quipu_core::decide::{self, Decision, Layout, Plan};
 use quipu_core::{
     Append, AppendError, Appended, AppendedStream, Change, ExpectedRevision, METADATA_TYPE,
-    Position, Revision, StorageError, StreamMetadata, StreamName, TOMBSTONE_TYPE, Timestamp,
+    Position, QueryItem, Revision, StorageError, StreamMetadata, StreamName, TOMBSTONE_TYPE,
+    Timestamp,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use crate::error::{DatabaseError, Failure, append_error};
 use crate::facts::Facts;
 use crate::locks::{Locks, locks_of, locks_of_change, root, roots_of};
-use crate::query::to_json;
+use crate::query::{item_to_json, names_of_types};
 use crate::rows::{EventColumns, StreamRow, i64_of, position_of, revision_of};
 use crate::sql::Sql;
 use crate::store::{PostgresStore, Shared, hung};
@@ -314,16 +315,33 @@ pub(crate) struct Written {
     pub(crate) places: Vec<(Position, Revision)>,
 }
 
+/// The conditions of some appends as the function `append` takes them.
 fn conditions_of(appends: &[&Append]) -> Option<String> {
-    let conditions: Vec<Value> = appends
-        .iter()
-        .flat_map(|append| &append.conditions)
-        .map(|condition| {
-            let after = condition.after.map_or(0, Position::get);
-            json!({ "after": i64_of(after), "items": to_json(&condition.query) })
+    let numbered = appends.iter().zip(0_u32..);
+    let conditions = numbered.flat_map(|(append, number)| {
+        append.conditions.iter().flat_map(move |condition| {
+            let after = i64_of(condition.after.map_or(0, Position::get));
+            let (of_tag, others): (Vec<_>, Vec<_>) =
+                condition.query.items.iter().partition(|item| is_of_one_tag(item));
+            let of_tag = of_tag.into_iter().map(move |item| {
+                let types = (!item.types.is_empty()).then(|| names_of_types(item));
+                let tag = item.tags.iter().next();
+                json!({ "append": number, "after": after, "tag": tag, "types": types })
+            });
+            let others = (!others.is_empty()).then(|| {
+                let items: Vec<Value> = others.into_iter().map(item_to_json).collect();
+                json!({ "append": number, "after": after, "items": items })
+            });
+            of_tag.chain(others).collect::<Vec<_>>()
         })
-        .collect();
+    });
+    let conditions: Vec<Value> = conditions.collect();
     (!conditions.is_empty()).then(|| Value::Array(conditions).to_string())
+}
+
+/// Whether an item demands one tag, and perhaps a type: what most conditions do.
+fn is_of_one_tag(item: &QueryItem) -> bool {
+    item.tags.count() == 1 && item.stream.is_none() && item.category.is_none()
 }
 
 fn code_of(expected: ExpectedRevision) -> i64 {

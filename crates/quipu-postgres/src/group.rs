@@ -1,8 +1,8 @@
 //! Appends that go together: while some are being written, those that come meanwhile wait, and then
 //! go in one statement. One commit serves them all.
 //!
-//! Nobody waits longer for it: as long as few are under way an append goes alone and at once, and one
-//! that has to wait for a lock does not count for long.
+//! A statement costs far more than what one append more adds to it. So another is begun beside one
+//! only where enough waits, or where that one takes long: it may wait for a lock, or for a slow disk.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +25,13 @@ const GROUP_NAMES_MAX: usize = 200;
 const LOOK_AHEAD: usize = 512;
 /// The most appends that wait. One more is told that there are too many.
 const WAITING_COUNT_MAX: usize = 16_384;
+/// How many write at the same time, but for those that take longer than [`PROMPT`].
+const WRITER_COUNT_MAX: usize = 4;
+/// So many appends, or events, are worth a statement of their own beside others.
+const WORTH_COUNT: usize = 32;
+const WORTH_EVENTS: usize = 500;
 /// What takes longer waits for others, and lets more go beside it.
-const PROMPT: Duration = Duration::from_millis(50);
+const PROMPT: Duration = Duration::from_millis(10);
 
 type Answer = Result<Option<Appended>, Trouble>;
 
@@ -36,23 +41,33 @@ struct Waiting {
 }
 
 /// Who writes, and who waits to.
+#[derive(Default)]
 pub(crate) struct Queue {
     /// Nothing is awaited while it is locked.
     state: Mutex<State>,
-    writer_count_max: usize,
 }
 
 #[derive(Default)]
 struct State {
     writer_count: usize,
     waiting: VecDeque<Waiting>,
+    /// Of those that wait.
+    event_count: usize,
+}
+
+impl State {
+    /// Lets an append wait. Whether one more is to write.
+    fn push(&mut self, waiting: Waiting) -> bool {
+        self.event_count += waiting.append.events.len();
+        self.waiting.push_back(waiting);
+        let is_worth = self.waiting.len() >= WORTH_COUNT || self.event_count >= WORTH_EVENTS;
+        let is_one_more = is_worth && self.writer_count < WRITER_COUNT_MAX;
+        self.writer_count += usize::from(is_one_more);
+        is_one_more
+    }
 }
 
 impl Queue {
-    pub(crate) fn new(writer_count_max: usize) -> Self {
-        Self { state: Mutex::default(), writer_count_max }
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,6 +76,8 @@ impl Queue {
     fn take(&self) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
         let group = take_group(&mut state.waiting);
+        let taken: usize = group.iter().map(|waiting| waiting.append.events.len()).sum();
+        state.event_count -= taken;
         if group.is_empty() {
             state.writer_count -= 1;
             return None;
@@ -69,37 +86,73 @@ impl Queue {
     }
 }
 
-/// Takes appends that do not touch each other's streams. One with conditions goes alone, since they
-/// are decided by what was there before.
+/// Takes appends that go together, in the order in which they came.
 fn take_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    let mut group: Vec<Waiting> = Vec::new();
-    let mut streams: HashSet<StreamName> = HashSet::new();
-    let (mut events, mut size, mut names) = (0, 0, 0);
-    let mut at = 0;
-    while at < waiting.len().min(LOOK_AHEAD) && group.len() < GROUP_COUNT_MAX {
-        let Some(Waiting { append, .. }) = waiting.get(at) else { break };
-        let own_names = name_count(append);
-        let fits = group.is_empty()
-            || (append.conditions.is_empty()
-                && events + append.events.len() <= GROUP_EVENTS_MAX
-                && size + append.size() <= GROUP_SIZE_MAX
-                && names + own_names <= GROUP_NAMES_MAX
-                && streams_of(append).all(|stream| !streams.contains(stream)));
-        if !fits {
-            at += 1;
-            continue;
+    let mut group = Group::default();
+    let looked_at = waiting.iter().map(|waiting| &waiting.append).take(LOOK_AHEAD).enumerate();
+    let chosen: Vec<usize> =
+        looked_at.filter(|(_, append)| group.add(append)).map(|(at, _)| at).collect();
+    let taken = chosen.into_iter().zip(0..).map(|(at, before)| waiting.remove(at - before));
+    taken.flatten().collect()
+}
+
+/// What appends that are chosen to go together are about.
+///
+/// None of them touches a stream of another, and no condition of one is about events of another:
+/// conditions are decided by what was there before all of them.
+#[derive(Default)]
+struct Group<'a> {
+    count: usize,
+    events: usize,
+    size: usize,
+    names: usize,
+    streams: HashSet<&'a StreamName>,
+    /// Of the events.
+    tags: HashSet<&'a str>,
+    /// One of each item of the conditions.
+    guarded: HashSet<&'a str>,
+    /// Whether a condition has an item without tags, which may be about any event.
+    is_guarded: bool,
+}
+
+impl<'a> Group<'a> {
+    /// Adds an append that fits. Whether it does: the first one always.
+    fn add(&mut self, append: &'a Append) -> bool {
+        let names = name_count(append);
+        let guards = guards_of(append);
+        let is_guarded = guards.is_none();
+        let fits = self.count < GROUP_COUNT_MAX
+            && self.events + append.events.len() <= GROUP_EVENTS_MAX
+            && self.size + append.size() <= GROUP_SIZE_MAX
+            && self.names + names <= GROUP_NAMES_MAX
+            && !(self.is_guarded || is_guarded)
+            && streams_of(append).all(|stream| !self.streams.contains(stream))
+            && guards.iter().flatten().all(|guard| !self.tags.contains(guard))
+            && tags_of(append).all(|tag| !self.guarded.contains(tag));
+        if !fits && self.count > 0 {
+            return false;
         }
-        let is_alone = !append.conditions.is_empty();
-        events += append.events.len();
-        size += append.size();
-        names += own_names;
-        streams.extend(streams_of(append).cloned());
-        group.extend(waiting.remove(at));
-        if is_alone {
-            break;
-        }
+        self.count += 1;
+        self.events += append.events.len();
+        self.size += append.size();
+        self.names += names;
+        self.streams.extend(streams_of(append));
+        self.tags.extend(tags_of(append));
+        self.guarded.extend(guards.into_iter().flatten());
+        self.is_guarded = is_guarded;
+        true
     }
-    group
+}
+
+/// A tag of each item of an append's conditions: events without any of these do not matter to it.
+/// None where an item has no tag.
+fn guards_of(append: &Append) -> Option<Vec<&str>> {
+    let items = append.conditions.iter().flat_map(|condition| &condition.query.items);
+    items.map(|item| item.tags.iter().next()).collect()
+}
+
+fn tags_of(append: &Append) -> impl Iterator<Item = &str> {
+    append.events.iter().flat_map(|(_, event)| event.tags.iter())
 }
 
 fn streams_of(append: &Append) -> impl Iterator<Item = &StreamName> {
@@ -107,9 +160,12 @@ fn streams_of(append: &Append) -> impl Iterator<Item = &StreamName> {
     append.events.iter().map(|(stream, _)| stream).chain(expected)
 }
 
-/// How many names an append has at most: a type, a category, and tags for each event.
+/// How many names an append has at most: a type, a category, and tags for each event, and what its
+/// conditions are about.
 fn name_count(append: &Append) -> usize {
-    append.events.iter().map(|(_, event)| 2 + event.tags.count()).sum()
+    let own = append.events.iter().map(|(_, event)| 2 + event.tags.count());
+    let items = append.conditions.iter().flat_map(|condition| &condition.query.items);
+    own.chain(items.map(|item| item.types.len().max(1))).sum()
 }
 
 /// One of those who write. When it is dropped, another goes on with those who wait.
@@ -136,15 +192,13 @@ async fn write_groups(shared: Arc<Shared>, first: Vec<Waiting>) {
     }
 }
 
-async fn write_group(shared: &Shared, group: Vec<Waiting>) {
+async fn write_group(shared: &Arc<Shared>, group: Vec<Waiting>) {
     let appends: Vec<&Append> = group.iter().map(|waiting| &waiting.append).collect();
     let written = match shared.write(&appends).await {
         Ok(written) => written,
-        Err(Trouble::Before(error)) if group.len() > 1 && error.kind() == Failure::Other => {
-            // It may be the fault of one of them.
-            for Waiting { append, answer } in group {
-                // Whoever asked may be gone.
-                answer.send(write_one(shared, &append).await).ok();
+        Err(Trouble::Before(error)) if group.len() > 1 && is_of_one(error.kind()) => {
+            for waiting in group {
+                tokio::spawn(write_alone(Arc::clone(shared), waiting));
             }
             return;
         }
@@ -166,6 +220,17 @@ async fn write_group(shared: &Shared, group: Vec<Waiting>) {
     }
 }
 
+/// Whether a failure may be the fault of one of those that go together: it is wrong, or it waits for a
+/// lock longer than the others are to wait with it.
+fn is_of_one(failure: Failure) -> bool {
+    matches!(failure, Failure::Other | Failure::Busy)
+}
+
+async fn write_alone(shared: Arc<Shared>, Waiting { append, answer }: Waiting) {
+    // Whoever asked may be gone.
+    answer.send(write_one(&shared, &append).await).ok();
+}
+
 async fn write_one(shared: &Shared, append: &Append) -> Answer {
     let written = shared.write(&[append]).await?;
     let streams = append.events.iter().map(|(stream, _)| stream);
@@ -177,14 +242,18 @@ impl Shared {
     pub(crate) async fn write_in_group(self: &Arc<Self>, append: &Append) -> Answer {
         let queued = {
             let mut state = self.queue.lock();
-            if state.writer_count < self.queue.writer_count_max {
-                state.writer_count += 1;
+            if state.writer_count == 0 {
+                state.writer_count = 1;
                 None
             } else if state.waiting.len() >= WAITING_COUNT_MAX {
                 return Err(Trouble::before(self.sql.append.failed(sqlx::Error::PoolTimedOut)));
             } else {
                 let (sender, receiver) = oneshot::channel();
-                state.waiting.push_back(Waiting { append: append.clone(), answer: sender });
+                let is_one_more = state.push(Waiting { append: append.clone(), answer: sender });
+                drop(state);
+                if is_one_more {
+                    drop(Writer(Arc::clone(self)));
+                }
                 Some(receiver)
             }
         };
@@ -232,8 +301,29 @@ mod tests {
         assert_eq!(sizes(vec![to("a"), to("b"), to("a"), to("c")]), [3, 1]);
     }
 
+    fn tagged(stream: &str, tag: &str) -> Append {
+        let event = NewEvent::json("T", "{}").unwrap().with_tag(tag).unwrap();
+        Append::new().event(StreamName::new(stream).unwrap(), event)
+    }
+
+    fn guarded(stream: &str, tag: &str) -> Append {
+        tagged(stream, tag).fail_if(format!("tag:{tag}").parse().unwrap(), None)
+    }
+
     #[test]
-    fn an_append_with_a_condition_goes_alone() {
+    fn appends_whose_conditions_are_about_other_tags_go_together() {
+        assert_eq!(sizes(vec![guarded("a", "x"), guarded("b", "y"), tagged("c", "z")]), [3]);
+    }
+
+    #[test]
+    fn an_append_does_not_go_with_events_that_its_condition_is_about() {
+        assert_eq!(sizes(vec![guarded("a", "x"), guarded("b", "x")]), [1, 1]);
+        assert_eq!(sizes(vec![tagged("a", "x"), guarded("b", "x")]), [1, 1]);
+        assert_eq!(sizes(vec![guarded("a", "x"), tagged("b", "x")]), [1, 1]);
+    }
+
+    #[test]
+    fn an_append_whose_condition_has_no_tag_goes_alone() {
         let guarded = to("b").fail_if(Query::all(), None);
         assert_eq!(sizes(vec![to("a"), guarded.clone(), to("c"), guarded]), [2, 1, 1]);
     }

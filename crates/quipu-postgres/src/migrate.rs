@@ -21,6 +21,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "log", text: include_str!("../migrations/0001_log.sql") },
     Migration { number: 2, name: "outbox", text: include_str!("../migrations/0002_outbox.sql") },
     Migration { number: 3, name: "leases", text: include_str!("../migrations/0003_leases.sql") },
+    Migration {
+        number: 4,
+        name: "conditions",
+        text: include_str!("../migrations/0004_conditions.sql"),
+    },
 ];
 
 /// The last migration that this program knows.

@@ -37,7 +37,6 @@ pub struct PostgresOptions {
     pub(crate) rights: Rights,
     pub(crate) patience: Duration,
     pub(crate) answer_time: Duration,
-    pub(crate) group_count: usize,
 }
 
 impl PostgresOptions {
@@ -53,7 +52,6 @@ impl PostgresOptions {
             rights: Rights::Application,
             patience: Duration::from_secs(10),
             answer_time: Duration::from_secs(30),
-            group_count: 4,
         }
     }
 

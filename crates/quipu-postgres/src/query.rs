@@ -17,10 +17,9 @@ pub(crate) fn to_json(query: &Query) -> Value {
     Value::Array(items)
 }
 
-fn item_to_json(item: &QueryItem) -> Value {
+pub(crate) fn item_to_json(item: &QueryItem) -> Value {
     let mut object = Map::new();
-    let types: Vec<&str> = item.types.iter().map(quipu_core::EventType::as_str).collect();
-    object.insert("types".to_owned(), json!(types));
+    object.insert("types".to_owned(), json!(names_of_types(item)));
     object.insert("tags".to_owned(), json!(item.tags.iter().collect::<Vec<_>>()));
     if let Some(stream) = &item.stream {
         object.insert("stream".to_owned(), json!(stream.as_str()));
@@ -29,6 +28,10 @@ fn item_to_json(item: &QueryItem) -> Value {
         object.insert("category".to_owned(), json!(category));
     }
     Value::Object(object)
+}
+
+pub(crate) fn names_of_types(item: &QueryItem) -> Vec<&str> {
+    item.types.iter().map(quipu_core::EventType::as_str).collect()
 }
 
 /// A page of what matches a query: events from one position to another, both included.

@@ -22,8 +22,8 @@ use crate::store::{End, PostgresStore, Shared};
 
 /// The most events in a page.
 pub(crate) const PAGE_COUNT: usize = 512;
-/// The first page of a stream is smaller: most streams are short.
-const FIRST_PAGE_COUNT: usize = 64;
+/// The fewest that are asked for where some may not be shown.
+const PAGE_COUNT_MIN: usize = 64;
 /// A page with this many bytes takes no further event.
 pub(crate) const PAGE_SIZE: usize = 2 << 20;
 /// The most names in one answer.
@@ -79,8 +79,8 @@ impl PostgresStore {
             };
             let count = match (read.direction, read.limit) {
                 (Direction::Backward, _) | (_, Some(0)) => 0,
-                (Direction::Forward, Some(limit)) => FIRST_PAGE_COUNT.min(limit as usize),
-                (Direction::Forward, None) => FIRST_PAGE_COUNT,
+                (Direction::Forward, Some(limit)) => PAGE_COUNT.min(limit as usize),
+                (Direction::Forward, None) => PAGE_COUNT,
             };
             let (row, rows) = shared.open_stream(&read.stream, from, count).await?;
             if read.direction == Direction::Forward {
@@ -443,7 +443,7 @@ impl StreamPages {
         } else {
             // Behind a filter more may be needed than are wanted.
             let wanted = usize::try_from(self.wanted).unwrap_or(usize::MAX);
-            let count = PAGE_COUNT.min(wanted.max(FIRST_PAGE_COUNT));
+            let count = PAGE_COUNT.min(wanted.max(PAGE_COUNT_MIN));
             let rows = stream_page(&self.shared, &self.stream, (from, to), self.direction, count);
             (rows.await?, 0, count)
         };

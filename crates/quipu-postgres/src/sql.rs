@@ -144,7 +144,11 @@ statements! {
 
     append = "select refused, positions, revisions from quipu.append(
         $1, $2, $3, $4::text::jsonb, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
-    limit_waiting = "select set_config('lock_timeout', $1, false)";
+    /// How long to wait for locks; and to use indexes, which every statement here has: a plan is kept
+    /// that was made while the log was small, and a scan is cheaper then. A scan where there is no
+    /// other way looks so costly to older versions that they would compile it.
+    prepare_session = "select set_config('lock_timeout', $1, false),
+        set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)";
     limit_idle = "select set_config('idle_in_transaction_session_timeout', $1, true)";
     hold = "select name, last, tombstoned, metadata from quipu.hold($1, $2, $3, $4)";
     streams = "select name, last, tombstoned, metadata from quipu.streams where name = any ($1)";

@@ -124,7 +124,7 @@ impl PostgresStore {
             patience: options.patience,
             answer_time: options.answer_time,
             watch: Watch::default(),
-            queue: Queue::new(options.group_count),
+            queue: Queue::default(),
             table,
             known,
             counters,
@@ -207,8 +207,8 @@ fn pool(options: &PostgresOptions, known: &Arc<Known>) -> PgPool {
         .after_connect(move |connection, _| {
             let (known, waiting) = (Arc::clone(&known), waiting.clone());
             Box::pin(async move {
-                let limited = sqlx::query(known.sql.limit_waiting.text()).bind(waiting);
-                limited.execute(&mut *connection).await?;
+                let prepared = sqlx::query(known.sql.prepare_session.text()).bind(waiting);
+                prepared.execute(&mut *connection).await?;
                 let life = Life::find(&known.sql, connection, known.log).await;
                 known.set(life.map_err(DatabaseError::into_cause)?);
                 Ok(())

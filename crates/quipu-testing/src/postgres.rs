@@ -31,6 +31,8 @@ pub enum OnSmallDisk {
     WriteAheadLog,
 }
 
+/// What is missing where there is no newest version.
+const NEWEST: &str = "the newest PostgreSQL (.ci/install/postgresql-newest)";
 /// What a server is like that all tests of a process share.
 const OF_ALL_TESTS: [&str; 3] = ["fsync=off", "max_connections=400", "shared_buffers=256MB"];
 
@@ -47,6 +49,11 @@ impl Server {
     /// Starts a server with settings, each as `name=value`.
     pub fn start_with(settings: &[&str]) -> Option<Self> {
         Self::start_of(programs(), "PostgreSQL", settings)
+    }
+
+    /// The same of the newest version that can be installed beside the system's own.
+    pub fn start_newest_with(settings: &[&str]) -> Option<Self> {
+        Self::start_of(newest_programs(), NEWEST, settings)
     }
 
     /// Starts a server of these programs.
@@ -135,8 +142,7 @@ impl Server {
     /// The same of the newest version that can be installed beside the system's own.
     pub fn shared_newest() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Server>> = OnceLock::new();
-        let name = "the newest PostgreSQL (.ci/install/postgresql-newest)";
-        SHARED.get_or_init(|| Self::start_of(newest_programs(), name, &OF_ALL_TESTS)).as_ref()
+        SHARED.get_or_init(|| Self::start_newest_with(&OF_ALL_TESTS)).as_ref()
     }
 
     fn prepare(programs: PathBuf, settings: &[&str]) -> Self {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quipu_core::{
-    Append, Delivery, EventId, EventStore, NewEvent, Position, Query, ReadAll, StreamName,
-    Subscribe, SubscribeFrom, collect,
+    Append, AppendError, Delivery, EventId, EventStore, NewEvent, Position, Query, ReadAll,
+    StreamName, Subscribe, SubscribeFrom, collect,
 };
 use quipu_postgres::PostgresStore;
 use sqlx::postgres::PgPoolOptions;
@@ -178,4 +178,49 @@ async fn readers_miss_nothing_while_transactions_end_out_of_order() {
     }
     store.close().await;
     other.close().await;
+}
+
+/// Takes a seat, on a condition that says in its own way that nobody has it.
+fn take_seat(seat: u64, racer: usize) -> Append {
+    let tag = format!("seat:{seat}");
+    let event = NewEvent::json("Taken", "{}").unwrap().with_tag(&tag).unwrap();
+    let event = event.with_tag("hall:1").unwrap();
+    let nobody = match racer % 4 {
+        0 => format!("tag:{tag}"),
+        1 => format!("tag:{tag} type:Taken,Kept"),
+        2 => format!("tag:{tag} tag:hall:1"),
+        _ => format!("tag:{tag} category:racer"),
+    };
+    let stream = StreamName::new(format!("racer-{seat}-{racer}")).unwrap();
+    Append::new().event(stream, event).fail_if(nobody.parse().unwrap(), None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_those_who_race_for_one_of_many_boundaries_one_wins_each() {
+    const SEATS: u64 = 40;
+    const RACERS: usize = 8;
+    let Some(server) = server() else { return };
+    let options = fresh(server);
+    let nodes = [open(options.clone()).await, open(options).await];
+
+    let racing = (0..RACERS).flat_map(|racer| (0..SEATS).map(move |seat| (seat, racer)));
+    let racing = racing.map(|(seat, racer)| {
+        let node = nodes[racer / 4 % 2].clone();
+        tokio::spawn(async move { (seat, node.append(take_seat(seat, racer)).await) })
+    });
+    let mut winners: BTreeMap<u64, usize> = BTreeMap::new();
+    for raced in racing.collect::<Vec<_>>() {
+        match raced.await.unwrap() {
+            (seat, Ok(_)) => *winners.entry(seat).or_default() += 1,
+            (_, Err(AppendError::Conflict { .. })) => {}
+            (_, Err(error)) => panic!("{error}"),
+        }
+    }
+
+    assert_eq!(winners, (0..SEATS).map(|seat| (seat, 1)).collect());
+    let taken = nodes[0].read_all(ReadAll::new(Query::all())).await.unwrap();
+    assert_eq!(collect(taken.batches).await.unwrap().len() as u64, SEATS);
+    for node in nodes {
+        node.close().await;
+    }
 }
