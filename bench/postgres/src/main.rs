@@ -10,7 +10,8 @@
 //! - appends to streams of their own at the revision expected, with types, ids and tags indexed.
 //!
 //! `--seconds N` and `--rounds N` say for how long, `--growth N` up to how many events the log grows
-//! in the last rows; `--quick` is a look. `--only TEXT` measures the appends whose row has it.
+//! in the last rows; `--quick` is a look. `--only TEXT` measures the appends whose row has it, or the
+//! `reads`, or the log that `grows`.
 //! `--json FILE` writes the rows as lines of JSON as well.
 
 mod bare;
@@ -127,7 +128,7 @@ fn main() {
     let settings = ["max_connections=200", "shared_buffers=512MB", "max_wal_size=4GB"];
     // disintegrate-postgres does not work on Debian's version 15: its functions have hexadecimal numbers.
     let server = Server::start_newest_with(&settings).expect("it is installed");
-    for database in ["bare", "peer", "own"] {
+    for database in ["bare", "peer", "own", "grown"] {
         server.sql("postgres", &format!("create database {database}"));
     }
     bare::prepare(&server);
@@ -139,14 +140,15 @@ fn main() {
 
 async fn measure(plan: Plan, server: &Server, report: &mut Report) {
     let peer = peer::open(server).await;
-    let own = own::open(server).await;
+    let own = own::open(server, "own").await;
     let only = text("--only");
+    let is_wanted = |what: &str| only.as_ref().is_none_or(|only| what.contains(only));
     let mut tagged = Vec::new();
     report.head("appends", &["bare INSERT", "disintegrate", "quipu"]);
     for (number, job) in jobs().into_iter().enumerate() {
         let Job { clients, events, kind } = job;
         let what = format!("{clients} clients, {events} events, {}", kind.name());
-        if only.as_ref().is_some_and(|only| !what.contains(only)) {
+        if !is_wanted(&what) {
             continue;
         }
         // As a server does by itself after a while: a plan that knows nothing of the tables would
@@ -178,11 +180,16 @@ async fn measure(plan: Plan, server: &Server, report: &mut Report) {
         }
         report.row(&what, &medians, &notes);
     }
-    if only.is_none() {
+    if is_wanted("reads") {
+        own::fill(&own, plan.growth / 5).await;
         reading::measure(plan, server, &own, report).await;
-        grow(plan, &own, report).await;
     }
     own.close().await;
+    if is_wanted("grows") {
+        let grown = own::open(server, "grown").await;
+        grow(plan, &grown, report).await;
+        grown.close().await;
+    }
 }
 
 /// Appends to a log that grows.

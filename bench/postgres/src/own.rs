@@ -8,8 +8,8 @@ use quipu_testing::postgres::Server;
 
 use crate::{Client, Job, Kind};
 
-pub(crate) async fn open(server: &Server) -> PostgresStore {
-    let options: PostgresOptions = server.socket_url("own").parse().unwrap();
+pub(crate) async fn open(server: &Server, database: &str) -> PostgresStore {
+    let options: PostgresOptions = server.socket_url(database).parse().unwrap();
     options.create(true).connections(32.try_into().unwrap()).open().await.unwrap()
 }
 

@@ -17,7 +17,7 @@ const STREAM_COUNT: usize = 200;
 const COLUMNS: &str =
     "position, stream, revision, id, type, tags, content_type, data, metadata, recorded_at";
 /// How many events a page has: of the store's own, so that memory is bounded alike.
-const PAGE: i64 = 512;
+const PAGE: i64 = 1_024;
 
 pub(crate) async fn measure(
     plan: Plan,

@@ -21,7 +21,7 @@ use crate::rows::{BatchBuilder, StreamRow, i64_of, revision_of, u64_of};
 use crate::store::{End, PostgresStore, Shared};
 
 /// The most events in a page.
-pub(crate) const PAGE_COUNT: usize = 512;
+pub(crate) const PAGE_COUNT: usize = 1_024;
 /// The fewest that are asked for where some may not be shown.
 const PAGE_COUNT_MIN: usize = 64;
 /// A page with this many bytes takes no further event.
