@@ -99,7 +99,7 @@ begin
   perform pg_advisory_xact_lock_shared(
     ('quipu.events'::regclass::oid::bigint)::bit(32)::int, p.last_value::bit(32)::int)
   from quipu.positions p;
-  v_now := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+  v_now := quipu.now_micros();
   with target as (
     update quipu.streams s
     set last = coalesce(s.last, -1) + p_count[array_position(p_stream, s.name)]

@@ -139,9 +139,11 @@ impl<'a> Attempts<'a> {
                 let found = self.shared.find_life().await.is_ok();
                 (found && self.count < ATTEMPTS_MAX, jitter(Duration::from_millis(50) * self.count))
             }
-            Failure::DiskFull | Failure::Busy | Failure::Closed | Failure::Other => {
-                (false, Duration::ZERO)
-            }
+            Failure::DiskFull
+            | Failure::Locked
+            | Failure::Busy
+            | Failure::Closed
+            | Failure::Other => (false, Duration::ZERO),
         };
         if is_repeatable {
             tokio::time::sleep(pause).await;
@@ -160,7 +162,7 @@ fn shared_error(error: Arc<DatabaseError>) -> AppendError {
         Ok(error) => append_error(error),
         Err(error) => match error.kind() {
             Failure::DiskFull => AppendError::DiskFull,
-            Failure::Busy => AppendError::Overloaded,
+            Failure::Locked | Failure::Busy => AppendError::Overloaded,
             Failure::Closed => AppendError::Closed,
             _ => AppendError::Storage(StorageError::new(error)),
         },

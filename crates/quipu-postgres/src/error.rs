@@ -55,10 +55,9 @@ impl DatabaseError {
             (_, Some("40001" | "40P01")) => Failure::InTheWay,
             (_, Some("QP002" | "25006")) => Failure::OtherLife,
             (_, Some("53100")) => Failure::DiskFull,
-            // Too many connections, a start that takes its time, a lock that was not given.
-            (_, Some("53300" | "57P03" | "55P03")) | (sqlx::Error::PoolTimedOut, _) => {
-                Failure::Busy
-            }
+            (_, Some("55P03")) => Failure::Locked,
+            // Too many connections, a start that takes its time.
+            (_, Some("53300" | "57P03")) | (sqlx::Error::PoolTimedOut, _) => Failure::Busy,
             (sqlx::Error::PoolClosed, _) => Failure::Closed,
             // The session was ended, maybe in the middle of a commit.
             (_, Some("57P01" | "57P02" | "08006" | "08003" | "08000")) => Failure::Cut,
@@ -108,6 +107,8 @@ pub(crate) enum Failure {
     OtherLife,
     /// To wait for space: nothing was done.
     DiskFull,
+    /// To wait for who holds a lock: nothing was done.
+    Locked,
     /// To wait: nothing was done.
     Busy,
     /// Nothing: the store is closed.
@@ -143,7 +144,7 @@ pub(crate) fn subscribe_error(error: ReadError) -> SubscribeError {
 pub(crate) fn append_error(error: DatabaseError) -> AppendError {
     match error.kind() {
         Failure::DiskFull => AppendError::DiskFull,
-        Failure::Busy => AppendError::Overloaded,
+        Failure::Locked | Failure::Busy => AppendError::Overloaded,
         Failure::Closed => AppendError::Closed,
         _ => AppendError::Storage(error.into()),
     }
@@ -230,7 +231,11 @@ impl OpenError {
             Self::Standby { .. } => true,
             Self::Database(error) => matches!(
                 error.kind(),
-                Failure::Busy | Failure::Cut | Failure::InTheWay | Failure::OtherLife
+                Failure::Locked
+                    | Failure::Busy
+                    | Failure::Cut
+                    | Failure::InTheWay
+                    | Failure::OtherLife
             ),
             _ => false,
         }

@@ -223,7 +223,7 @@ async fn write_group(shared: &Arc<Shared>, group: Vec<Waiting>) {
 /// Whether a failure may be the fault of one of those that go together: it is wrong, or it waits for a
 /// lock longer than the others are to wait with it.
 fn is_of_one(failure: Failure) -> bool {
-    matches!(failure, Failure::Other | Failure::Busy)
+    matches!(failure, Failure::Other | Failure::Locked)
 }
 
 async fn write_alone(shared: Arc<Shared>, Waiting { append, answer }: Waiting) {
