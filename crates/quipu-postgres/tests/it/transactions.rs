@@ -88,6 +88,31 @@ async fn an_open_transaction_holds_readers_back() {
     assert_eq!(store.held_back().await.unwrap(), Duration::ZERO);
 }
 
+#[tokio::test]
+async fn an_append_that_waits_for_a_transaction_does_not_fail_those_that_go_with_it() {
+    let Some((store, pool)) = set_up().await else { return };
+    let mut transaction = pool.begin().await.unwrap();
+    store.append_in(&mut transaction, place(1)).await.unwrap();
+
+    // The first goes alone, the others together behind it.
+    let mut appending: Vec<_> = [2, 1, 3, 4, 5]
+        .map(|number| {
+            let (store, event) = (store.clone(), NewEvent::json("OrderNoted", "{}").unwrap());
+            tokio::spawn(
+                async move { store.append(Append::new().event(order(number), event)).await },
+            )
+        })
+        .into();
+    let held = appending.remove(1);
+    for append in appending {
+        append.await.unwrap().unwrap();
+    }
+    assert!(!held.is_finished(), "it waits for the transaction");
+    transaction.commit().await.unwrap();
+
+    held.await.unwrap().unwrap();
+}
+
 /// Somebody appended and went to lunch: the database ends the transaction, and readers go on.
 #[tokio::test]
 async fn a_transaction_that_does_nothing_is_ended_and_readers_go_on() {
