@@ -11,7 +11,9 @@ pub(crate) type Outcome = Result<(), String>;
 
 /// The directory that holds the workspace.
 pub(crate) fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // As cargo says when it runs this: a target directory may hold what another checkout compiled.
+    let own = env::var_os("CARGO_MANIFEST_DIR");
+    let own = own.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     own.parent().expect("xtask is a directory of the workspace").to_path_buf()
 }
 

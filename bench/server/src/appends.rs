@@ -68,7 +68,8 @@ fn many(size: usize) -> usize {
     }
 }
 
-fn jobs() -> impl Iterator<Item = Job> {
+/// The jobs whose names have the text in them.
+pub(crate) fn jobs(text: &str) -> Vec<Job> {
     let all = [Kind::Plain, Kind::UniqueTag].into_iter().flat_map(|kind| {
         SIZES.into_iter().flat_map(move |size| {
             CLIENT_COUNTS.into_iter().map(move |clients| Job { clients, size, kind, under_way: 1 })
@@ -76,12 +77,13 @@ fn jobs() -> impl Iterator<Item = Job> {
     });
     let all: Vec<Job> = all.collect();
     let many = all.clone().into_iter().map(|job| Job { under_way: many(job.size), ..job });
-    all.into_iter().chain(many)
+    all.into_iter().chain(many).filter(|job| job.to_string().contains(text)).collect()
 }
 
 /// Measures every row once, on stores that are new.
 pub(crate) async fn round(
     plan: Plan,
+    jobs: Vec<Job>,
     programs: &Programs,
     directory: &Path,
     round: usize,
@@ -107,7 +109,7 @@ pub(crate) async fn round(
     // Another one begins each time, and each row in each round.
     let count = servers.len();
     servers.rotate_left(round % count);
-    for job in jobs() {
+    for job in jobs {
         servers.rotate_left(1);
         for server in &servers {
             let figure = measure(server, job, texts, plan.time).await;
@@ -225,7 +227,8 @@ pub(crate) fn set_goals(report: &mut Report) {
     let echo = report.value(ECHO, &client_count(64), Which::Echo);
     let ratio = unary.zip(echo).map(|(own, echo)| own / echo);
     report.at_least("64 clients, 1 event, one at a time: x an echo", ratio, 0.8);
-    let batches: Vec<Row> = jobs().filter(|job| job.size > 1).map(|job| job.row()).collect();
+    let batches: Vec<Row> = 
+        jobs("").into_iter().filter(|job| job.size > 1).map(|job| job.row()).collect();
     let ratios = batches.iter().filter_map(|row| {
         let of = |which| report.value(row.table, &row.name, which);
         Some((of(Which::Quipu)? / of(Which::Tephra)?, &row.name))

@@ -25,13 +25,15 @@ use server::{Programs, Which};
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-cargo xtask bench server [--quick] [--rounds N] [--millis N] [--events N] [--only PART] [--json FILE]
+cargo xtask bench server [--quick] [--rounds N] [--millis N] [--events N] [--only PART]
+                         [--row TEXT] [--json FILE]
 
   --quick      one round of short rows on a log of 100,000 events: a look, not a figure
   --rounds N   how often each row is measured [3]
   --millis N   how long each row takes that is measured by time [1000]
   --events N   how many events the log has that is read [1000000]
   --only PART  appends, log or subscribers
+  --row TEXT   of the appends, only rows whose name has this in it
   --json FILE  writes all figures as lines of JSON as well
 
 bench/server/install installs the servers to compare with; those that are missing are left out.
@@ -63,6 +65,7 @@ enum Part {
 struct Options {
     plan: Plan,
     only: Option<Part>,
+    row: String,
     json: Option<PathBuf>,
 }
 
@@ -75,7 +78,7 @@ impl Options {
             event_count: 1_000_000,
             delivery_count: 400,
         };
-        let (mut only, mut json) = (None, None);
+        let (mut only, mut row, mut json) = (None, String::new(), None);
         while let Some(argument) = arguments.next() {
             if argument == "--quick" {
                 plan.rounds = 1;
@@ -90,6 +93,7 @@ impl Options {
                 "--rounds" => plan.rounds = number()?.max(1),
                 "--millis" => plan.time = Duration::from_millis(number()? as u64),
                 "--events" => plan.event_count = number()?.max(10_000) / 10 * 10,
+                "--row" => row = value,
                 "--json" => json = Some(PathBuf::from(value)),
                 "--only" => {
                     only = Some(match value.as_str() {
@@ -102,7 +106,7 @@ impl Options {
                 _ => return Err(format!("there is no {argument}")),
             }
         }
-        Ok(Self { plan, only, json })
+        Ok(Self { plan, only, row, json })
     }
 }
 
@@ -172,7 +176,8 @@ async fn run(options: Options) -> Result<bool> {
         for round in 0..plan.rounds {
             progress(&format!("appends, round {} of {}", round + 1, plan.rounds));
             let directory = tempfile::tempdir_in(scratch.path())?;
-            appends::round(plan, &programs, directory.path(), round, &mut report).await?;
+            let jobs = appends::jobs(&options.row);
+            appends::round(plan, jobs, &programs, directory.path(), round, &mut report).await?;
         }
         appends::set_goals(&mut report);
     }
