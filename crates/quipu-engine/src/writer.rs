@@ -43,7 +43,7 @@ pub(crate) use prepared::Preparation;
 use prepared::Prepared;
 use queue::Leftovers;
 pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request, Wish};
-use stage::Stage;
+use stage::{Salts, Stage};
 
 /// The most bytes of one batch, unless a single append is larger: 8 MiB.
 const BATCH_SIZE_MAX: u64 = 8 << 20;
@@ -63,6 +63,7 @@ pub(crate) struct Writer {
     place: Place,
     last_recorded_at: i64,
     stage: Stage,
+    salts: Salts,
     facts: FactsCache,
     /// Of the streams that the change under way writes to.
     stream_keys: StreamKeys,
@@ -105,6 +106,7 @@ impl Writer {
             place: tip.place,
             last_recorded_at: tip.last_recorded_at,
             stage: Stage::default(),
+            salts: Salts::default(),
             facts: FactsCache::default(),
             stream_keys: StreamKeys::default(),
             has_rolled: false,

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -68,11 +70,15 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let router = gate::guard(http::routes().merge(grpc::routes(&service)), &service);
+        let handlers = Handlers {
+            routes: gate::guard(http::routes().merge(grpc::routes(&service)), &service),
+            store: grpc::Store::new(&service),
+            service: service.clone(),
+        };
         let reloading = tls.clone().map(|tls| tokio::spawn(tls.keep(service.clone())));
         let acceptor = Acceptor {
             listener,
-            router,
+            handlers,
             tls,
             slots: Arc::new(Semaphore::new(connection_count_max(&service.limits()))),
             service: service.clone(),
@@ -122,7 +128,7 @@ fn connection_count_max(limits: &Limits) -> usize {
 
 struct Acceptor {
     listener: TcpListener,
-    router: Router,
+    handlers: Handlers,
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     service: Service,
@@ -175,7 +181,7 @@ impl Acceptor {
         slot: OwnedSemaphorePermit,
         graceful: &GracefulShutdown,
     ) {
-        let router = self.router.clone();
+        let handlers = self.handlers.clone();
         let connections = connection_builder(&self.service.limits());
         let watcher = graceful.watcher();
         let acceptor = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config()));
@@ -185,7 +191,7 @@ impl Acceptor {
             let _slot = slot;
             let ended = match acceptor {
                 None => {
-                    let service = answering(router, peer);
+                    let service = answering(handlers, peer);
                     let connection =
                         connections.serve_connection(TokioIo::new(stream), service).into_owned();
                     watcher.watch(connection).await
@@ -195,7 +201,7 @@ impl Acceptor {
                         let shown = stream.get_ref().1.peer_certificates();
                         let certificate = shown.and_then(|chain| chain.first());
                         let certificate = certificate.map(peer::names_of);
-                        let service = answering(router, Peer { certificate, ..peer });
+                        let service = answering(handlers, Peer { certificate, ..peer });
                         let connection = connections
                             .serve_connection(TokioIo::new(stream), service)
                             .into_owned();
@@ -238,20 +244,38 @@ impl Failing {
     }
 }
 
+/// What requests are answered by. All of it is behind the gate.
+#[derive(Clone)]
+struct Handlers {
+    routes: Router,
+    store: grpc::Store,
+    service: Service,
+}
+
+impl Handlers {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        if !grpc::Store::has(request.uri().path()) {
+            return self.routes.oneshot(request).await;
+        }
+        let next = |request| self.store.answer(request);
+        Ok(gate::pass(self.service, request.map(Body::new), next).await)
+    }
+}
+
 /// Answers the requests of one connection; each knows where it came from.
 fn answering(
-    router: Router,
+    handlers: Handlers,
     peer: Peer,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = axum::response::Response,
+    Response = Response,
     Error = Infallible,
     Future: Send + 'static,
 > + Send
 + 'static {
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        router.clone().oneshot(request)
+        handlers.clone().answer(request)
     })
 }
 

@@ -1,40 +1,44 @@
 //! Many changes over one call.
 
+use std::sync::Arc;
+
 use futures_lite::{StreamExt, stream};
+use futures_util::stream::FuturesUnordered;
+use quipu_core::{BoxFuture, EventStore};
 use quipu_wire::proto::append_stream_response::Outcome;
 use quipu_wire::proto::{self, AppendStreamRequest, AppendStreamResponse};
 use quipu_wire::status::Failure;
 use quipu_wire::{from_proto, to_proto};
-use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
 use super::answering::{Answers, check, explained, failed};
 use crate::security::Access;
-use crate::server::on_behalf;
 use crate::service::Service;
 
 /// Makes a change, and says how it ended.
 pub(super) async fn make(
-    access: &Access,
+    store: &dyn EventStore,
     change: Option<proto::Change>,
 ) -> Result<proto::Appended, Box<proto::Error>> {
     let change = from_proto::change(change).map_err(|error| Box::new(explained(error)))?;
-    let made = access.store().change(change).await;
+    let made = store.change(change).await;
     made.map(to_proto::appended).map_err(|error| Box::new(explained(error)))
 }
 
-/// The changes of one call that are under way.
+/// The changes of one call that are under way. They are made where the call's answers are: what one
+/// sync has made durable is answered together, and no change costs a task of its own.
 struct Changes {
     access: Access,
+    store: Arc<dyn EventStore>,
     requests: Option<Streaming<AppendStreamRequest>>,
-    under_way: JoinSet<Box<AppendStreamResponse>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Box<AppendStreamResponse>>>,
     stopping: stream::Boxed<()>,
     is_over: bool,
 }
 
 /// What happened next to a call of many changes.
 enum Step {
-    Made(Result<Box<AppendStreamResponse>, tokio::task::JoinError>),
+    Made(Box<AppendStreamResponse>),
     Asked(Result<Option<AppendStreamRequest>, Status>),
     Stopping,
     Done,
@@ -50,9 +54,10 @@ pub(super) fn answers(
     let under_way_max = service.limits().in_flight_max as usize;
     let changes = Changes {
         stopping: stopping(service),
+        store: access.store(),
         access,
         requests: Some(requests),
-        under_way: JoinSet::new(),
+        under_way: FuturesUnordered::new(),
         is_over: false,
     };
     Box::pin(stream::unfold(changes, move |mut changes| async move {
@@ -69,11 +74,7 @@ impl Changes {
     async fn next(&mut self, under_way_max: usize) -> Option<Result<AppendStreamResponse, Status>> {
         while !self.is_over {
             match self.step(under_way_max).await {
-                Step::Made(Ok(answer)) => return Some(Ok(*answer)),
-                Step::Made(Err(error)) => {
-                    self.is_over = true;
-                    return Some(Err(Status::internal(error.to_string())));
-                }
+                Step::Made(answer) => return Some(Ok(*answer)),
                 Step::Asked(Ok(Some(request))) => {
                     if let Err(status) = check(&self.access) {
                         self.is_over = true;
@@ -100,20 +101,22 @@ impl Changes {
     async fn step(&mut self, under_way_max: usize) -> Step {
         let has_room = self.under_way.len() < under_way_max;
         let Some(requests) = &mut self.requests else {
-            return self.under_way.join_next().await.map_or(Step::Done, Step::Made);
+            return self.under_way.next().await.map_or(Step::Done, Step::Made);
         };
-        // None of these loses anything when another comes first.
+        // None of these loses anything when another comes first. Answers go before requests: as
+        // many of them as there may be changes under way, and then requests have their turn.
         tokio::select! {
-            Some(made) = self.under_way.join_next() => Step::Made(made),
-            asked = requests.message(), if has_room => Step::Asked(asked),
+            biased;
             Some(()) = self.stopping.next() => Step::Stopping,
+            Some(answer) = self.under_way.next() => Step::Made(answer),
+            asked = requests.message(), if has_room => Step::Asked(asked),
         }
     }
 
     fn begin(&mut self, request: AppendStreamRequest) {
-        let access = self.access.clone();
-        self.under_way.spawn(on_behalf(async move {
-            let outcome = match make(&access, request.change).await {
+        let store = Arc::clone(&self.store);
+        self.under_way.push(Box::pin(async move {
+            let outcome = match make(&*store, request.change).await {
                 Ok(appended) => Outcome::Appended(appended),
                 Err(error) => Outcome::Error(*error),
             };

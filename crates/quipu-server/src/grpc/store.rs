@@ -33,8 +33,8 @@ impl Store for Handler {
         &self,
         request: Request<ChangeRequest>,
     ) -> Result<Response<ChangeResponse>, Status> {
-        let access = access(&request)?;
-        match changes::make(&access, request.into_inner().change).await {
+        let store = access(&request)?.store();
+        match changes::make(&*store, request.into_inner().change).await {
             Ok(appended) => Ok(Response::new(ChangeResponse { appended: Some(appended) })),
             Err(error) => Err(quipu_wire::status::to_status(*error)),
         }

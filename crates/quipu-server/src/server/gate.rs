@@ -36,10 +36,21 @@ pub const REQUEST_LOG: &str = "quipu::request";
 
 /// Puts the gate before all routes.
 pub(super) fn guard(router: Router, service: &Service) -> Router {
+    let pass = async |State(service): State<Service>, request: Request, next: Next| {
+        pass(service, request, |request| next.run(request)).await
+    };
     router.layer(middleware::from_fn_with_state(service.clone(), pass))
 }
 
-async fn pass(State(service): State<Service>, request: Request, next: Next) -> Response {
+/// Has a request answered by `next`, if it gets that far.
+pub(super) async fn pass<F>(
+    service: Service,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let id = RequestId::of(&request);
     let operation = operation_number(&operation_of(&request));
     // The path of what the server does not have is the client's own text, and stays out of logs.
@@ -61,12 +72,15 @@ async fn pass(State(service): State<Service>, request: Request, next: Next) -> R
 }
 
 /// The handler's answer, or why the request does not get to it.
-async fn answer(
+async fn answer<F>(
     service: Service,
     operation: Option<usize>,
     mut request: Request,
-    next: Next,
-) -> Response {
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let admitted = match operation {
         Some(number) => {
             let shows = Shows::of(&request, &service);
@@ -79,7 +93,7 @@ async fn answer(
         Ok(access) => {
             tracing::Span::current().record("principal", access.principal());
             request.extensions_mut().insert(access);
-            return next.run(request).await;
+            return next(request).await;
         }
         Err(refusal) => refusal,
     };

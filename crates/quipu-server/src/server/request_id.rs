@@ -1,5 +1,8 @@
 //! What names a request: in its answer, in its errors, and in every line of the log about it.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use tokio::task_local;
@@ -31,14 +34,25 @@ impl RequestId {
             let bytes = value.as_bytes();
             !bytes.is_empty() && bytes.len() <= SIZE_MAX && bytes.iter().all(is_fit)
         });
-        Self(given.cloned().unwrap_or_else(|| {
-            let id = uuid::Uuid::now_v7().simple().to_string();
-            HeaderValue::from_str(&id).expect("it has digits and letters")
-        }))
+        Self(given.cloned().unwrap_or_else(Self::next))
     }
 
+    /// Another one each time: a random number that the process begins with, counted on. Asking the
+    /// system for random bytes costs more than the rest of the gate.
+    fn next() -> HeaderValue {
+        static FIRST: LazyLock<u128> = LazyLock::new(|| uuid::Uuid::now_v7().as_u128());
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = FIRST.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).into());
+        let id = format!("{number:032x}");
+        HeaderValue::from_str(&id).expect("it has digits and letters")
+    }
+
+    /// The value for the answer's header, which is not worth a place in the table of HTTP/2's header
+    /// compression: it never comes again, and would push out what does.
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+        let mut value = self.0.clone();
+        value.set_sensitive(true);
+        value
     }
 
     /// The id of the request that is being worked for, if this is work for one.
