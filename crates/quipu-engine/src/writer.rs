@@ -45,8 +45,9 @@ use queue::Leftovers;
 pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request, Wish};
 use stage::{Salts, Stage};
 
-/// The most bytes of one batch, unless a single append is larger: 8 MiB.
-const BATCH_SIZE_MAX: u64 = 8 << 20;
+/// The most bytes of one batch, unless a single append is larger: 2 MiB. What is in it is answered
+/// together, so that a larger one lets all wait for longer, and saves next to no syncs.
+const BATCH_SIZE_MAX: u64 = 2 << 20;
 
 type Answer = Result<Appended, AppendError>;
 
