@@ -28,7 +28,7 @@ mod native;
 mod roster;
 mod settings;
 
-pub use backing::{Backing, Kept, Pulled, Reading, Replay, Source};
+pub use backing::{Backing, Fetched, Kept, Pulled, Reading, Replay, Source};
 pub use config::{
     GROUP_NAME_SIZE_MAX, GROUP_QUERY_COUNT_MAX, GroupConfig, KeyBy, give_up_name, give_up_of,
     strategy_name, strategy_of,

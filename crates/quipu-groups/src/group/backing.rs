@@ -47,8 +47,24 @@ pub type Reading<'a, E> = BoxFuture<'a, Result<Box<dyn Source<E>>, SubscribeErro
 pub enum Replay {
     /// These, which the group knows to be parked.
     Items(Vec<ParkedItem>),
-    /// Those before this place among the parked ones, or all. For groups that do not know.
-    Before(Option<u64>),
+    /// Those of these places among the parked ones: from the first on, before the second or to the
+    /// end that there is now. For groups that do not know.
+    Range {
+        /// The first.
+        from: u64,
+        /// The one behind the last.
+        before: Option<u64>,
+    },
+}
+
+/// Parked events that were read.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "backings make it")]
+pub struct Fetched<E> {
+    /// To be brought back now.
+    pub items: Vec<Item<E>>,
+    /// What was too much to read at once. It is asked for when these are settled.
+    pub rest: Option<Replay>,
 }
 
 /// What a group stands on.
@@ -82,7 +98,8 @@ pub trait Backing: Send + Sync + 'static {
         note: &'a Note<Self::Event>,
     ) -> BoxFuture<'a, Result<(), KeepError>>;
 
-    /// Reads parked events. Those that are not in the log any more are forgotten.
+    /// Reads parked events, as many as fit in memory. Those that are not in the log any more are
+    /// forgotten.
     ///
     /// # Errors
     ///
@@ -91,7 +108,7 @@ pub trait Backing: Send + Sync + 'static {
         &self,
         epoch: u64,
         replay: Replay,
-    ) -> BoxFuture<'_, Result<Vec<Item<Self::Event>>, KeepError>>;
+    ) -> BoxFuture<'_, Result<Fetched<Self::Event>, KeepError>>;
 
     /// Puts the checkpoint anywhere, and forgets what is parked behind that place. The group is at
     /// rest.

@@ -13,12 +13,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::backing::{Backing, Pulled, Replay};
+use super::backing::{Backing, Fetched, Pulled, Replay};
 use super::machine::{Dispatch, GroupMachine, Note};
 use super::member::{Command, Group, GroupEnd, GroupInfo, Joined, Joining, MemberInfo, Which};
 use super::roster::MemberId;
 use super::settings::GroupSettings;
-use crate::machine::Item;
 use crate::ownership::Ownership;
 use crate::places::KeepError;
 use crate::runner::describe;
@@ -155,8 +154,19 @@ async fn claim<B: Backing>(
 /// What came of something that was asked of the backing.
 enum Done<E> {
     Kept(Result<(), KeepError>),
-    Fetched(Result<Vec<Item<E>>, KeepError>, oneshot::Sender<Result<usize, String>>),
+    Fetched(Result<Fetched<E>, KeepError>, Option<oneshot::Sender<Result<usize, String>>>),
     Lag(u64),
+}
+
+/// What is left of two replays, each of which brought back all before its first place.
+fn both(one: Option<Replay>, other: Option<Replay>) -> Option<Replay> {
+    match (one, other) {
+        (
+            Some(Replay::Range { from, before }),
+            Some(Replay::Range { from: other_from, before: other_before }),
+        ) => Some(Replay::Range { from: from.max(other_from), before: before.max(other_before) }),
+        (one, other) => other.or(one),
+    }
 }
 
 /// A replay that was asked for, and who waits for how many events come back.
@@ -193,6 +203,9 @@ struct Drive<'a, B: Backing> {
     works: JoinSet<Done<B::Event>>,
     /// Replays that wait for what is on its way to being parked: it is meant too.
     replays: Vec<AskedReplay>,
+    /// What is left of a replay that was too much for one time. It goes on when what it brought back
+    /// is settled.
+    rest: Option<Replay>,
     is_paused: bool,
     /// The checkpoint was put elsewhere: what the machine knows does not count any more.
     is_reset: bool,
@@ -242,6 +255,7 @@ impl<'a, B: Backing> Drive<'a, B> {
             feed: None,
             works: JoinSet::new(),
             replays: Vec::new(),
+            rest: None,
             is_paused: false,
             is_reset: false,
             is_caught_up: false,
@@ -414,13 +428,17 @@ impl<'a, B: Backing> Drive<'a, B> {
                 return Some(GroupEnd::Failed { cause: describe(&*cause) });
             }
             Done::Kept(Err(_)) => return Some(GroupEnd::Lost),
-            Done::Fetched(Ok(items), answer) => {
+            Done::Fetched(fetched, answer) => {
+                let count = fetched.map(|Fetched { items, rest }| {
+                    let count = items.len();
+                    self.machine.replay(items);
+                    self.rest = both(self.rest.take(), rest);
+                    count
+                });
                 // Who asked may not wait for the answer.
-                answer.send(Ok(items.len())).ok();
-                self.machine.replay(items);
-            }
-            Done::Fetched(Err(error), answer) => {
-                answer.send(Err(describe(&error))).ok();
+                if let Some(answer) = answer {
+                    answer.send(count.map_err(|error| describe(&error))).ok();
+                }
             }
             Done::Lag(lag) => self.lag = lag,
         }
@@ -508,16 +526,27 @@ impl<'a, B: Backing> Drive<'a, B> {
             for (which, answer) in std::mem::take(&mut self.replays) {
                 self.replay(which, answer);
             }
+            if self.machine.replaying_count() == 0
+                && let Some(rest) = self.rest.take()
+            {
+                self.fetch(rest, None);
+            }
         }
     }
 
     fn replay(&mut self, which: Which, answer: oneshot::Sender<Result<usize, String>>) {
         let replay = match which {
-            Which::Before(place) => Replay::Before(Some(place)),
-            Which::All if self.settings.parked_max.is_none() => Replay::Before(None),
+            Which::Before(place) => Replay::Range { from: 0, before: Some(place) },
+            Which::All if self.settings.parked_max.is_none() => {
+                Replay::Range { from: 0, before: None }
+            }
             Which::All => Replay::Items(self.machine.replayable(None)),
             Which::At(place) => Replay::Items(self.machine.replayable(Some(place))),
         };
+        self.fetch(replay, Some(answer));
+    }
+
+    fn fetch(&mut self, replay: Replay, answer: Option<oneshot::Sender<Result<usize, String>>>) {
         let (backing, epoch) = (Arc::clone(&self.backing), self.epoch);
         self.works
             .spawn(async move { Done::Fetched(backing.read_parked(epoch, replay).await, answer) });

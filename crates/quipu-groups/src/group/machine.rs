@@ -627,6 +627,11 @@ impl<T: Clone> GroupMachine<T> {
         }
     }
 
+    /// How many parked events are being replayed.
+    pub fn replaying_count(&self) -> usize {
+        self.replays.len()
+    }
+
     fn timed_in_flight(&self) -> usize {
         if self.settings.timeout.is_some() { self.in_flight.len() } else { 0 }
     }

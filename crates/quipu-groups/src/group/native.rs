@@ -9,7 +9,7 @@ use quipu_core::{
     Subscription, SwapCheckpoint, collect,
 };
 
-use super::backing::{Backing, Kept, Pulled, Reading, Replay, Source};
+use super::backing::{Backing, Fetched, Kept, Pulled, Reading, Replay, Source};
 use super::config::GroupConfig;
 use super::machine::{Note, SetAside};
 use crate::checkpoints::explain;
@@ -118,9 +118,11 @@ impl Backing for StoreBacking {
         &self,
         epoch: u64,
         replay: Replay,
-    ) -> BoxFuture<'_, Result<Vec<Item<Self::Event>>, KeepError>> {
+    ) -> BoxFuture<'_, Result<Fetched<Self::Event>, KeepError>> {
         Box::pin(async move {
-            let Replay::Items(wanted) = replay else { return Ok(Vec::new()) };
+            let Replay::Items(wanted) = replay else {
+                return Ok(Fetched { items: Vec::new(), rest: None });
+            };
             let (mut items, mut gone) = (Vec::new(), Vec::new());
             for parked in wanted {
                 let read = ReadAll::new(Query::all()).from(parked.position).limit(1);
@@ -140,7 +142,7 @@ impl Backing for StoreBacking {
                 // What was scavenged has nothing left to handle.
                 self.parking.unpark_all(epoch, &gone, UnparkReason::Dropped).await?;
             }
-            Ok(items)
+            Ok(Fetched { items, rest: None })
         })
     }
 

@@ -14,7 +14,7 @@ use quipu_core::{
     Subscribe, SubscribeError, SubscribeFrom, Subscription, Timestamp,
 };
 use quipu_groups::KeepError;
-use quipu_groups::group::{Backing, Kept, Note, Pulled, Reading, Replay, SetAside, Source};
+use quipu_groups::group::{Backing, Fetched, Kept, Note, Pulled, Reading, Replay, SetAside, Source};
 use quipu_groups::machine::Item;
 use serde_json::json;
 
@@ -26,8 +26,8 @@ use crate::streams::{Filter, find_in, target};
 
 /// About what an event takes beside its data and metadata.
 const EVENT_SIZE: usize = 512;
-/// The most parked events that one replay brings back at a time.
-const REPLAY_COUNT_MAX: usize = 10_000;
+/// How many parked events a replay brings back at a time: when they are settled, it goes on.
+const REPLAY_COUNT_MAX: u64 = 1_000;
 
 const CHECKPOINT_TYPE: &str = "$SubscriptionCheckpoint";
 
@@ -225,16 +225,21 @@ impl SubscriptionBacking {
         self.truncate(before.unwrap_or(u64::MAX).min(last.get() + 1)).await
     }
 
-    async fn read_parked(&self, before: Option<u64>) -> Result<Vec<Item<Delivered>>, KeepError> {
-        let read = ReadStream::new(self.streams.parked.clone()).limit(REPLAY_COUNT_MAX as u64);
+    async fn read_parked(
+        &self,
+        from: u64,
+        before: Option<u64>,
+    ) -> Result<Fetched<Delivered>, KeepError> {
+        let read = ReadStream::new(self.streams.parked.clone());
+        let read = read.from(Revision::new(from)).limit(REPLAY_COUNT_MAX);
         let mut read = self.store.read_stream(read).await.map_err(of_read)?;
+        let last = read.state.last();
+        // What is parked again meanwhile is not meant.
+        let before = before.or_else(|| last.map(|last| last.get() + 1)).unwrap_or_default();
         let (mut items, mut rows, mut end) = (Vec::new(), BTreeMap::new(), 0);
         while let Some(batch) = read.batches.next().await.map_err(of_read)? {
-            for parked in batch.iter() {
+            for parked in batch.iter().filter(|parked| parked.revision().get() < before) {
                 let revision = parked.revision().get();
-                if before.is_some_and(|before| revision >= before) {
-                    continue;
-                }
                 end = end.max(revision + 1);
                 if let Some(item) = self.parked_item(parked).await.map_err(of_read)? {
                     rows.insert(revision, item.position);
@@ -252,7 +257,9 @@ impl SubscriptionBacking {
             // Nothing of what was parked is there any more.
             self.truncate(end).await?;
         }
-        Ok(items)
+        let rest = (end > 0 && end < before)
+            .then_some(Replay::Range { from: end, before: Some(before) });
+        Ok(Fetched { items, rest })
     }
 
     /// The event that a parked one stands for, if it is still there.
@@ -332,11 +339,11 @@ impl Backing for SubscriptionBacking {
         &self,
         _epoch: u64,
         replay: Replay,
-    ) -> BoxFuture<'_, Result<Vec<Item<Delivered>>, KeepError>> {
+    ) -> BoxFuture<'_, Result<Fetched<Delivered>, KeepError>> {
         Box::pin(async move {
             match replay {
-                Replay::Before(before) => self.read_parked(before).await,
-                Replay::Items(_) => Ok(Vec::new()),
+                Replay::Range { from, before } => self.read_parked(from, before).await,
+                Replay::Items(_) => Ok(Fetched { items: Vec::new(), rest: None }),
             }
         })
     }

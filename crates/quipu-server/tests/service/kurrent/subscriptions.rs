@@ -52,6 +52,43 @@ async fn parked_events_are_in_the_metrics() {
     .await;
 }
 
+/// More than are brought back at a time.
+#[tokio::test]
+async fn a_replay_brings_back_all_that_was_parked_before_it_and_nothing_twice() {
+    const COUNT: usize = 2_500;
+    let world = World::open().await;
+    world.append("s", COUNT).await;
+    world.create("s", |_| {}).await.unwrap();
+    let mut consumer = world.join("s", 100).await.unwrap();
+    let ids = |events: Vec<RecordedEvent>| events.into_iter().filter_map(|event| event.id);
+    for _ in 0..COUNT / 100 {
+        let events = take(&mut consumer, 100).await;
+        consumer.nack(ids(events).collect(), "no").await;
+    }
+    let count = async || world.info("s").await.unwrap().parked_message_count;
+    until(async || count().await == COUNT as i64).await;
+
+    world.replay("s", Some(2_400)).await.unwrap();
+
+    let mut revisions = Vec::new();
+    for _ in 0..24 {
+        let events = take(&mut consumer, 100).await;
+        revisions.extend(events.iter().map(|event| event.stream_revision));
+        consumer.ack(ids(events).collect()).await;
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (0..2_400).collect::<Vec<u64>>());
+    until(async || count().await == 100).await;
+
+    world.replay("s", None).await.unwrap();
+    let events = take(&mut consumer, 100).await;
+    // One is parked again: it is not brought back by the replay that is under way.
+    let mut again: Vec<_> = ids(events).collect();
+    consumer.nack(again.split_off(99), "no").await;
+    consumer.ack(again).await;
+    until(async || count().await == 1).await;
+}
+
 /// No client calls it yet.
 #[tokio::test]
 async fn parked_events_are_dropped_up_to_a_place_among_them() {
