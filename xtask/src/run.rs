@@ -18,7 +18,7 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// The cargo that runs this chore.
-pub(crate) fn cargo() -> String {
+fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
@@ -26,6 +26,12 @@ pub(crate) fn cargo() -> String {
 pub(crate) fn cargo_command(args: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args(args).current_dir(root());
+    // What cargo says to this program of its own package. Build scripts that look at it would run
+    // again, and all that stands on them would be compiled again.
+    let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(own)) {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -229,7 +229,7 @@ pub(crate) fn set_goals(report: &mut Report) {
     let echo = report.value(ECHO, &client_count(64), Which::Echo);
     let ratio = unary.zip(echo).map(|(own, echo)| own / echo);
     report.at_least("64 clients, 1 event, one at a time: x an echo", ratio, 0.8);
-    let batches: Vec<Row> = 
+    let batches: Vec<Row> =
         jobs("").into_iter().filter(|job| job.size > 1).map(|job| job.row()).collect();
     let ratios = batches.iter().filter_map(|row| {
         let of = |which| report.value(row.table, &row.name, which);

@@ -14,7 +14,9 @@ use quipu_core::{
     Subscribe, SubscribeError, SubscribeFrom, Subscription, Timestamp,
 };
 use quipu_groups::KeepError;
-use quipu_groups::group::{Backing, Fetched, Kept, Note, Pulled, Reading, Replay, SetAside, Source};
+use quipu_groups::group::{
+    Backing, Fetched, Kept, Note, Pulled, Reading, Replay, SetAside, Source,
+};
 use quipu_groups::machine::Item;
 use serde_json::json;
 
@@ -257,8 +259,8 @@ impl SubscriptionBacking {
             // Nothing of what was parked is there any more.
             self.truncate(end).await?;
         }
-        let rest = (end > 0 && end < before)
-            .then_some(Replay::Range { from: end, before: Some(before) });
+        let rest =
+            (end > 0 && end < before).then_some(Replay::Range { from: end, before: Some(before) });
         Ok(Fetched { items, rest })
     }
 
