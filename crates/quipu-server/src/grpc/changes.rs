@@ -1,6 +1,8 @@
 //! Many changes over one call.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_lite::{StreamExt, stream};
 use futures_util::stream::FuturesUnordered;
@@ -9,10 +11,12 @@ use quipu_wire::proto::append_stream_response::Outcome;
 use quipu_wire::proto::{self, AppendStreamRequest, AppendStreamResponse};
 use quipu_wire::status::Failure;
 use quipu_wire::{from_proto, to_proto};
+use tokio::task::{JoinError, JoinHandle};
 use tonic::{Status, Streaming};
 
 use super::answering::{Answers, check, explained, failed};
 use crate::security::Access;
+use crate::server::on_behalf;
 use crate::service::Service;
 
 /// Makes a change, and says how it ended.
@@ -25,20 +29,21 @@ pub(super) async fn make(
     made.map(to_proto::appended).map_err(|error| Box::new(explained(error)))
 }
 
-/// The changes of one call that are under way. They are made where the call's answers are: what one
-/// sync has made durable is answered together, and no change costs a task of its own.
+/// The changes of one call that are under way.
 struct Changes {
     access: Access,
     store: Arc<dyn EventStore>,
     requests: Option<Streaming<AppendStreamRequest>>,
-    under_way: FuturesUnordered<BoxFuture<'static, Box<AppendStreamResponse>>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Made>>,
     stopping: stream::Boxed<()>,
     is_over: bool,
 }
 
+type Made = Result<Box<AppendStreamResponse>, JoinError>;
+
 /// What happened next to a call of many changes.
 enum Step {
-    Made(Box<AppendStreamResponse>),
+    Made(Made),
     Asked(Result<Option<AppendStreamRequest>, Status>),
     Stopping,
     Done,
@@ -74,7 +79,11 @@ impl Changes {
     async fn next(&mut self, under_way_max: usize) -> Option<Result<AppendStreamResponse, Status>> {
         while !self.is_over {
             match self.step(under_way_max).await {
-                Step::Made(answer) => return Some(Ok(*answer)),
+                Step::Made(Ok(answer)) => return Some(Ok(*answer)),
+                Step::Made(Err(error)) => {
+                    self.is_over = true;
+                    return Some(Err(Status::internal(error.to_string())));
+                }
                 Step::Asked(Ok(Some(request))) => {
                     if let Err(status) = check(&self.access) {
                         self.is_over = true;
@@ -115,12 +124,37 @@ impl Changes {
 
     fn begin(&mut self, request: AppendStreamRequest) {
         let store = Arc::clone(&self.store);
-        self.under_way.push(Box::pin(async move {
+        let change = async move {
             let outcome = match make(&*store, request.change).await {
                 Ok(appended) => Outcome::Appended(appended),
                 Err(error) => Outcome::Error(*error),
             };
             Box::new(AppendStreamResponse { number: request.number, outcome: Some(outcome) })
-        }));
+        };
+        // While the client takes no answers, nobody polls what is made here. The embedded store's
+        // changes hold nothing meanwhile: what one sync has made durable is answered together, and
+        // no change costs a task. Others may hold a transaction, and others' locks with it.
+        self.under_way.push(if self.access.service().engine().is_some() {
+            Box::pin(async move { Ok(change.await) })
+        } else {
+            Box::pin(Task(tokio::spawn(on_behalf(change))))
+        });
+    }
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
