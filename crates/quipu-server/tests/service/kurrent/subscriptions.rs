@@ -55,9 +55,9 @@ async fn parked_events_are_in_the_metrics() {
 /// More than are brought back at a time.
 #[tokio::test]
 async fn a_replay_brings_back_all_that_was_parked_before_it_and_nothing_twice() {
-    const COUNT: usize = 2_500;
+    const COUNT: i64 = 2_500;
     let world = World::open().await;
-    world.append("s", COUNT).await;
+    world.append("s", usize::try_from(COUNT).unwrap()).await;
     world.create("s", |_| {}).await.unwrap();
     let mut consumer = world.join("s", 100).await.unwrap();
     let ids = |events: Vec<RecordedEvent>| events.into_iter().filter_map(|event| event.id);
@@ -66,7 +66,7 @@ async fn a_replay_brings_back_all_that_was_parked_before_it_and_nothing_twice() 
         consumer.nack(ids(events).collect(), "no").await;
     }
     let count = async || world.info("s").await.unwrap().parked_message_count;
-    until(async || count().await == COUNT as i64).await;
+    until(async || count().await == COUNT).await;
 
     world.replay("s", Some(2_400)).await.unwrap();
 
