@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quipu_core::{
-    Append, Delivery, EventId, EventStore, ExpectedRevision, NewEvent, Query, ReadAll, Revision,
-    StreamName, Subscribe, SubscribeFrom, collect,
+    Append, Change, Delivery, EventId, EventStore, ExpectedRevision, NewEvent, Query, ReadAll,
+    Revision, StreamName, Subscribe, SubscribeFrom, collect,
 };
 use quipu_testing::postgres::Server;
-use quipu_wire::{Client, ClientOptions};
+use quipu_wire::proto::AppendStreamRequest;
+use quipu_wire::proto::store_client::StoreClient;
+use quipu_wire::{Client, ClientOptions, to_proto};
 use rustix::process::Signal;
+use tokio_stream::StreamExt as _;
+use tonic::transport::Endpoint;
 
 use crate::support::{Ran, Running, Store, lines, quipu, run};
 
@@ -245,5 +249,40 @@ async fn nodes_may_die_and_sleep() {
     for node in [second, third] {
         node.signal(Signal::TERM);
         assert_eq!(node.end(), Some(0));
+    }
+}
+
+/// What it sent and the server began may hold locks in the database: it is ended all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_no_answers_holds_up_nobody() {
+    let Some(url) = database("answers") else { return };
+    on(&url, &["migrate"], "").ok();
+    let (_node, url) = serve(&url);
+    // Its window is full after some answers of its changes, which come without end.
+    let endpoint = Endpoint::from_shared(url.clone()).unwrap().initial_stream_window_size(1_000);
+    let mut silent = StoreClient::new(endpoint.connect().await.unwrap());
+    let changes = tokio_stream::iter(0..).map(|number| {
+        let change = Change::SetMetadata {
+            stream: StreamName::new(format!("order-{}", number % 7)).unwrap(),
+            expected: ExpectedRevision::Any,
+            id: EventId::generate(),
+            metadata: "{}".into(),
+        };
+        AppendStreamRequest { number, change: Some(to_proto::change(change)) }
+    });
+    let _answers = silent.append_stream(changes).await.unwrap();
+    let other = Client::connect(&url, ClientOptions::default()).await.unwrap();
+    let before = other.frontier().await.unwrap();
+    while other.frontier().await.unwrap() < before.next() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    for number in 0..50 {
+        let stream = StreamName::new(format!("other-{number}")).unwrap();
+        let event = NewEvent::json("Placed", "{}").unwrap();
+        let append = Append::to_stream(stream, ExpectedRevision::NoStream, [event]);
+        let appended = tokio::time::timeout(Duration::from_secs(20), other.append(append)).await;
+        appended.expect("somebody holds it up").unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
