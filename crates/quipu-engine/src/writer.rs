@@ -43,7 +43,7 @@ pub(crate) use prepared::Preparation;
 use prepared::Prepared;
 use queue::Leftovers;
 pub(crate) use queue::{Answered, Arrival, Queue, Reply, Request, Wish};
-use stage::{Salts, Stage};
+use stage::Stage;
 
 /// The most bytes of one batch, unless a single append is larger: 2 MiB. What is in it is answered
 /// together, so that a larger one lets all wait for longer, and saves next to no syncs.
@@ -64,7 +64,6 @@ pub(crate) struct Writer {
     place: Place,
     last_recorded_at: i64,
     stage: Stage,
-    salts: Salts,
     facts: FactsCache,
     /// Of the streams that the change under way writes to.
     stream_keys: StreamKeys,
@@ -107,7 +106,6 @@ impl Writer {
             place: tip.place,
             last_recorded_at: tip.last_recorded_at,
             stage: Stage::default(),
-            salts: Salts::default(),
             facts: FactsCache::default(),
             stream_keys: StreamKeys::default(),
             has_rolled: false,

@@ -2,6 +2,7 @@
 //!
 //! The one module of Quipu with `unsafe` in it, for files mapped into memory.
 
+use std::cell::RefCell;
 use std::fs::{self, File as StdFile, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Result, Seek, Write};
 use std::ops::Range;
@@ -67,8 +68,29 @@ impl Io for SystemIo {
     }
 
     fn randomize(&self, bytes: &mut [u8]) {
+        /// Bytes that the system is asked for at a time: to ask it for each record would cost the
+        /// writer more than anything else that it does for one.
+        const SIZE: usize = 4 << 10;
+        thread_local! {
+            static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
         // Ids and salts that are not random would be wrong for ever, so there is no other way on.
-        getrandom::fill(bytes).expect("a running Unix system always has random bytes to give");
+        let fill = |bytes: &mut [u8]| {
+            getrandom::fill(bytes).expect("a running Unix system always has random bytes to give");
+        };
+        if bytes.len() > SIZE {
+            return fill(bytes);
+        }
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < bytes.len() {
+                spare.resize(SIZE, 0);
+                fill(spare);
+            }
+            // None of them is given twice.
+            let rest = spare.len() - bytes.len();
+            bytes.copy_from_slice(&spare[rest..]);
+            spare.truncate(rest);
+        });
     }
 
     fn lower_priority(&self) {

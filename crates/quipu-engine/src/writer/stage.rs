@@ -1,6 +1,5 @@
 //! The batch in the making: records that are decided and not yet durable.
 
-use std::fmt;
 use std::ops::Range;
 
 use quipu_core::decide::Plan;
@@ -14,7 +13,6 @@ use crate::format::checksum;
 use crate::format::record::{self, Record, RecordPlace, flag};
 use crate::format::segment::SEGMENT_HEADER_SIZE;
 use crate::index::{Entries, IdKey, Key};
-use crate::io::Io;
 use crate::walk::Place;
 
 /// Bytes kept free before the records, for the segment's head and the batch's.
@@ -33,28 +31,6 @@ pub(crate) struct Stage {
     touched: Vec<Key>,
     /// What of it the index does not have yet.
     entries: Entries,
-}
-
-/// Random bytes for records to come, so that the system is not asked for each.
-#[derive(Default)]
-pub(crate) struct Salts(Vec<[u8; 16]>);
-
-impl fmt::Debug for Salts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Salts").finish_non_exhaustive()
-    }
-}
-
-impl Salts {
-    const COUNT: usize = 256;
-
-    fn next(&mut self, io: &dyn Io) -> [u8; 16] {
-        if self.0.is_empty() {
-            self.0.resize(Self::COUNT, [0; 16]);
-            io.randomize(self.0.as_flattened_mut());
-        }
-        self.0.pop().expect("there are some now")
-    }
 }
 
 /// A batch that is ready to be written.
@@ -190,6 +166,8 @@ impl Writer {
         let mut last_of: Vec<Option<(Position, Revision)>> = vec![None; streams.len()];
         let mut is_over = vec![false; streams.len()];
         let count = plan.before.len() + plan.append.events.len() + plan.after.len();
+        let mut salts = vec![[0; 16]; count];
+        self.log.io.randomize(salts.as_flattened_mut());
         let mut start = self.stage.add_records(&prepared);
         let events = prepared.iter().flat_map(Prepared::iter);
         for (index, (stream, event)) in plan.stream_indexes().zip(events).enumerate() {
@@ -203,8 +181,7 @@ impl Writer {
             self.last_recorded_at = recorded_at;
             let mut flags = if index + 1 == count { flag::LAST_OF_APPEND } else { 0 };
             flags |= if given.is_some() { flag::GIVEN_TIME } else { 0 };
-            let salt = self.salts.next(&*self.log.io);
-            let place = RecordPlace { position, revision, recorded_at, flags, salt };
+            let place = RecordPlace { position, revision, recorded_at, flags, salt: salts[index] };
             self.stage_record(start..start + size, &place, (id, keys));
             start += size;
             is_over[stream] = is_tombstone;
