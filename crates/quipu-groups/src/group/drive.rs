@@ -548,8 +548,15 @@ impl<'a, B: Backing> Drive<'a, B> {
 
     fn fetch(&mut self, replay: Replay, answer: Option<oneshot::Sender<Result<usize, String>>>) {
         let (backing, epoch) = (Arc::clone(&self.backing), self.epoch);
-        self.works
-            .spawn(async move { Done::Fetched(backing.read_parked(epoch, replay).await, answer) });
+        self.works.spawn(async move {
+            loop {
+                match backing.read_parked(epoch, replay.clone()).await {
+                    // What goes on by itself, nobody would ask for again.
+                    Err(KeepError::Unavailable(_)) if answer.is_none() => sleep(PAUSE).await,
+                    fetched => return Done::Fetched(fetched, answer),
+                }
+            }
+        });
     }
 
     fn state(&self) -> ComponentState {

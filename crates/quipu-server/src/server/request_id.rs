@@ -37,8 +37,8 @@ impl RequestId {
         Self(given.cloned().unwrap_or_else(Self::next))
     }
 
-    /// Another one each time: a random number that the process begins with, counted on. Asking the
-    /// system for random bytes costs more than the rest of the gate.
+    /// Another one each time: a random number that the process begins with, counted on, so that the
+    /// system is not asked for random bytes with each request.
     fn next() -> HeaderValue {
         static FIRST: LazyLock<u128> = LazyLock::new(|| uuid::Uuid::now_v7().as_u128());
         static COUNT: AtomicU64 = AtomicU64::new(0);
