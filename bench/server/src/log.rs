@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::Plan;
 use crate::appends::{self, Job};
-use crate::client::{Client, Read, Result, Source};
+use crate::client::{Client, Follower, Read, Result, Source};
 use crate::output::progress;
 use crate::report::{Bar, Figure, Report, Row, Unit, percentiles};
 use crate::server::{Programs, Server, Which};
@@ -168,9 +168,21 @@ async fn read_tags(
 }
 
 /// How long events take from before their append to a subscriber that has caught up.
+///
+/// A task does all of it, like the clients of other rows: the thread of `main` would be woken, and
+/// would wake others, where the answers of a client come in by a task of its own.
 async fn deliver(server: &Server, texts: &'static Texts, count: usize) -> Result<[f64; 2]> {
-    let mut follower = server.connect().await?.follow().await?;
-    let mut client = server.connect().await?;
+    let follower = server.connect().await?.follow().await?;
+    let client = server.connect().await?;
+    tokio::spawn(time_deliveries(client, follower, texts, count)).await?
+}
+
+async fn time_deliveries(
+    mut client: Box<dyn Client>,
+    mut follower: Box<dyn Follower>,
+    texts: &'static Texts,
+    count: usize,
+) -> Result<[f64; 2]> {
     let mut feed = Feed::new(texts, 1, Kind::Plain);
     let mut times = Vec::new();
     for _ in 0..count {

@@ -80,6 +80,9 @@ struct Threads {
 pub struct Recovery {
     /// Events in the log.
     pub event_count: u64,
+    /// Events that the store did not know to be whole: those of the segment written last that came
+    /// after the last run of the index, or all of it where less is known. They were checked again.
+    pub checked_count: u64,
     /// Events that were not in the index's runs and were indexed again.
     pub indexed_count: u64,
     /// Bytes of a batch that was cut off by a crash before it was acknowledged. They were kept
@@ -279,9 +282,9 @@ impl Inner {
                 self.log.watermark.close();
                 Ok(())
             }
-            Changes::Inline(writer) => {
+            Changes::Inline(_) => {
                 self.log.watermark.close();
-                writer.lock().unwrap_or_else(PoisonError::into_inner).write_floor()
+                self.log.write_floor()
             }
             Changes::ReadOnly { poller, thread } => {
                 poller.stop();
@@ -416,12 +419,12 @@ fn run_writer(writer: &mut Writer, queue: &Queue, maintenance: &Maintenance) {
                     maintenance.hold_back();
                 }
             }
-            Arrival::Idle => is_floor_low = writer.write_floor().is_err(),
+            Arrival::Idle => is_floor_low = writer.log().write_floor().is_err(),
             Arrival::Closed => break,
         }
     }
     // Without it the next opening looks at the last batch more closely.
-    let _slower = writer.write_floor();
+    let _slower = writer.log().write_floor();
 }
 
 impl EventStore for Engine {

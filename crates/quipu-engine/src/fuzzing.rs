@@ -14,7 +14,7 @@ use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader, padded};
 use crate::format::checksum;
 use crate::format::commitment::Stub;
 use crate::format::manifest::Manifest;
-use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader};
+use crate::format::offsets::{CHUNK_HEADER_SIZE, OFFSETS_HEADER_SIZE, OffsetsChunk, OffsetsHeader};
 use crate::format::record::{self, RECORD_HEADER_SIZE, Record, RecordPlace};
 use crate::format::run::{FOOTER_SIZE, Footer, HEADER_SIZE, Header, PAGE_SIZE, Section};
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
@@ -243,6 +243,36 @@ fn look_at_offsets(bytes: &[u8]) {
         bytes[OFFSETS_HEADER_SIZE..].chunks_exact(4).map(|chunk| read_u32(chunk, 0)).collect();
     assert_eq!(table.len() as u64, found.count);
     assert_eq!(found.encode(&table), bytes);
+}
+
+/// Reads bytes as a chunk of the offsets of a segment that is being written.
+pub fn growing_offsets(bytes: &[u8]) {
+    look_at_chunk(bytes);
+    if bytes.len() >= CHUNK_HEADER_SIZE {
+        let mut sealed = bytes.to_vec();
+        // The chunk may end before the bytes do.
+        let size =
+            usize::try_from(read_u64(&sealed, 40)).ok().and_then(|count| count.checked_mul(4));
+        let end = size.and_then(|size| size.checked_add(CHUNK_HEADER_SIZE)).unwrap_or(sealed.len());
+        let crc = checksum(0, &sealed[CHUNK_HEADER_SIZE..end.min(bytes.len())]);
+        write_u32(&mut sealed, 48, crc);
+        let crc = checksum(0, &sealed[..52]);
+        write_u32(&mut sealed, 52, crc);
+        look_at_chunk(&sealed);
+    }
+}
+
+fn look_at_chunk(bytes: &[u8]) {
+    let Some(head) = bytes.get(..CHUNK_HEADER_SIZE) else { return };
+    let log: [u8; 16] = std::array::from_fn(|index| head[8 + index]);
+    let chunk = OffsetsChunk {
+        log: quipu_core::LogId::from_uuid(uuid::Uuid::from_bytes(log)),
+        segment: read_u64(head, 24),
+        first_position: read_u64(head, 32),
+    };
+    let Some((offsets, rest)) = chunk.decode(bytes) else { return };
+    let offsets: Vec<u32> = offsets.collect();
+    assert_eq!(chunk.encode(&offsets), bytes[..bytes.len() - rest.len()]);
 }
 
 /// Reads bytes as the watermark file.

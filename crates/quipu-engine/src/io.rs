@@ -103,9 +103,14 @@ pub trait File: Send + Sync + fmt::Debug {
     /// before.
     fn bytes(&self, range: Range<u64>) -> Result<Bytes>;
 
-    /// Asks the system to forget what it keeps of the file in memory, so that the next read comes
-    /// from the disk. After a crash the memory may show what the disk does not hold.
-    fn forget(&self) -> Result<()>;
+    /// Lets go of the memory that a range takes in this process, where the file is mapped. The system
+    /// keeps it, and gives it back to who reads it next.
+    fn release(&self, _range: Range<u64>) {}
+
+    /// Asks the system to forget what it keeps in memory of the file from `offset` on, and maybe of a
+    /// little before, so that the next read comes from the disk. After a crash the memory may show
+    /// what the disk does not hold.
+    fn forget(&self, offset: u64) -> Result<()>;
 }
 
 /// A lock on a file, held while this lives.

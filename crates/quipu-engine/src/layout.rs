@@ -52,6 +52,11 @@ impl Layout {
         self.segments().join(segment_name(number, generation, "offsets"))
     }
 
+    /// The offsets so far of the segment that is being written.
+    pub(crate) fn growing_offsets(&self, number: u64) -> PathBuf {
+        self.segments().join(segment_name(number, 0, GROWING_OFFSETS))
+    }
+
     pub(crate) fn index(&self) -> PathBuf {
         self.root.join("index")
     }
@@ -66,6 +71,8 @@ impl Layout {
         self.root.join("beside")
     }
 }
+
+const GROWING_OFFSETS: &str = "growing";
 
 fn segment_name(number: u64, generation: u32, extension: &str) -> String {
     match generation {
@@ -82,6 +89,11 @@ pub(crate) fn parse_segment_name(name: &str) -> Option<(u64, u32)> {
 /// The number and generation in the name of the table beside a segment; `None` for other files.
 pub(crate) fn parse_offsets_name(name: &str) -> Option<(u64, u32)> {
     parse_numbers(name.strip_suffix(".offsets")?)
+}
+
+/// The number in the name of the offsets of a segment that was being written; `None` for other files.
+pub(crate) fn parse_growing_offsets_name(name: &str) -> Option<u64> {
+    name.strip_suffix(GROWING_OFFSETS)?.strip_suffix('.')?.parse().ok()
 }
 
 fn parse_numbers(stem: &str) -> Option<(u64, u32)> {

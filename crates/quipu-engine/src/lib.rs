@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod follower;
 mod format;
+mod growing;
 mod index;
 mod layout;
 mod listing;

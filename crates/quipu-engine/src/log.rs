@@ -8,12 +8,14 @@ use quipu_core::{LogId, Revision};
 use crate::activity::Tallies;
 use crate::error::DiskError;
 use crate::follower::Follower;
+use crate::format::manifest::Floor;
 use crate::format::record::Record;
 use crate::index::{IdKey, Index, Key, KeyHasher, Reader};
 use crate::io::{File, Io};
 use crate::layout::Layout;
 use crate::manifest::ManifestFile;
 use crate::segment::{Segment, Segments};
+use crate::walk::Place;
 use crate::watermark::Watermark;
 
 /// A store that is open.
@@ -28,6 +30,9 @@ pub(crate) struct Log {
     pub(crate) health: Health,
     /// What the writer counts as it goes.
     pub(crate) tallies: Tallies,
+    /// Where the writer is: all before is durable. `None` until there is a segment to write to.
+    /// Held only to copy or to replace it.
+    tip: Mutex<Option<(Arc<Segment>, Place)>>,
     /// Guards the manifest's files. Taken before `segments`, never while holding it.
     manifest: Mutex<ManifestFile>,
     /// Guards the names in the segments' directory that are not the writer's: tables, and segments
@@ -64,6 +69,7 @@ impl Log {
             watermark: Watermark::default(),
             health: Health::default(),
             tallies: Tallies::default(),
+            tip: Mutex::default(),
             manifest: Mutex::new(manifest),
             segment_files: Mutex::new(()),
             scavenging: Mutex::new(()),
@@ -117,6 +123,29 @@ impl Log {
     pub(crate) fn install_segment(&self, segment: Arc<Segment>) {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         *segments = segments.with(segment);
+    }
+
+    /// Says where the writer is now. All before is durable.
+    pub(crate) fn set_tip(&self, segment: &Arc<Segment>, place: Place) {
+        let tip = Some((Arc::clone(segment), place));
+        *self.tip.lock().unwrap_or_else(PoisonError::into_inner) = tip;
+    }
+
+    /// How far the log is whole now, for the manifest; nothing where nobody has written.
+    pub(crate) fn floor(&self) -> Option<Floor> {
+        let tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tip.map(|(segment, place)| segment.floor(&self.layout, &place))
+    }
+
+    /// Writes down how far the log is whole, so that damage is told from a torn batch, and so that
+    /// opening need not look at what is before.
+    pub(crate) fn write_floor(&self) -> Result<(), DiskError> {
+        let Some(floor) = self.floor().filter(|_| !self.health.has_failed()) else { return Ok(()) };
+        let mut manifest = self.manifest();
+        if floor <= manifest.get().floor {
+            return Ok(());
+        }
+        manifest.change(|manifest| manifest.raise_floor(floor))
     }
 
     pub(crate) fn manifest(&self) -> MutexGuard<'_, ManifestFile> {

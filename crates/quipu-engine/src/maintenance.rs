@@ -170,13 +170,20 @@ pub(crate) fn seal_with(
     let durable = log.watermark.get();
     let run = log.index.seal::<DiskError>(&*log.io, &log.layout.index(), durable, name_at)?;
     let Some(run) = run else { return Ok(false) };
+    let name = run.name();
     install_run(log, run)?;
+    // The names of streams were read from there. A log that is only written to takes no memory then,
+    // however long it is.
+    let _taken = log.segments().release(name.first..=name.last);
     Ok(true)
 }
 
 /// Lets the manifest, then the readers, know of a run whose file is durable; then removes the
 /// files of the runs it takes the place of.
+///
+/// Opening indexes what is in no run, so this is also when to write down how far the log is whole.
 fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
+    let floor = log.floor().unwrap_or_default();
     let mut manifest = log.manifest();
     let runs = log.index.runs_with(&run);
     if log.io.has_bug(SeededBug::RemoveBeforeManifest) {
@@ -187,7 +194,10 @@ fn install_run(log: &Log, run: Arc<Run>) -> Result<(), DiskError> {
         }
     }
     let runs = runs.iter().map(|run| run.name()).collect();
-    manifest.change(|manifest| manifest.runs = runs)?;
+    manifest.change(|manifest| {
+        manifest.runs = runs;
+        manifest.raise_floor(floor);
+    })?;
     let replaced = log.index.install(run);
     drop(manifest);
     for old in replaced {

@@ -148,7 +148,7 @@ fn read_file(io: &Arc<dyn Io>, path: &Path, access: Access) -> Result<Option<Vec
     };
     if access == Access::Write {
         // The system's memory may show what a failed sync gave up.
-        file.forget().map_err(DiskError::io("read", path))?;
+        file.forget(0).map_err(DiskError::io("read", path))?;
         file.sync().map_err(DiskError::io("sync", path))?;
     }
     let size = file.size().map_err(DiskError::io("read", path))?;

@@ -16,7 +16,7 @@ use crate::follower::Follower;
 use crate::format::FORMAT_VERSION;
 use crate::format::manifest::{Floor, Manifest};
 use crate::index::{Entries, Index, Key, Origin, Run, RunHeader};
-use crate::io::{File, Io, Lock};
+use crate::io::{Io, Lock};
 use crate::layout::Layout;
 use crate::log::{Log, keys_of};
 use crate::maintenance::seal_with;
@@ -24,7 +24,7 @@ use crate::manifest::{self, ManifestFile};
 use crate::options::{OpenError, OpenOptions, SEGMENT_SIZE_MAX};
 use crate::progress::Progress;
 use crate::recovery::{self, Access};
-use crate::segment::Segment;
+use crate::segment::{Segment, create_or_open};
 use crate::space::Space;
 use crate::watermark::Touched;
 use crate::writer::{Tip, Writer};
@@ -236,14 +236,14 @@ fn open_log(
     let (index, lost_run_count) =
         open_index(&io, &layout, &mut manifest, options, last, is_strict)?;
     let watermark_file = match access {
-        Access::Write => Some(open_watermark(&io, &layout)?),
+        Access::Write => Some(create_or_open(&*io, &layout.watermark())?),
         Access::Read => None,
     };
     let segment_size = options.segment_size.unwrap_or(manifest.get().segment_size);
     let tip = found.tip;
     if access == Access::Write {
         manifest.mend()?;
-        keep_floor(&mut manifest, &tip, segment_size)?;
+        keep_floor(&mut manifest, &layout, &tip, segment_size)?;
     }
     let identity = LogIdentity {
         log: manifest.get().log,
@@ -254,8 +254,13 @@ fn open_log(
         Log::new(Arc::clone(&io), layout.clone(), manifest, index, found.segments, watermark_file);
     log.watermark.raise(last, Touched::Any);
     let indexed_count = index_rest(&log, last, access, progress)?;
-    let recovery =
-        Recovery { event_count: last, indexed_count, torn_size: found.torn_size, lost_run_count };
+    let recovery = Recovery {
+        event_count: last,
+        checked_count: found.checked_count,
+        indexed_count,
+        torn_size: found.torn_size,
+        lost_run_count,
+    };
     let tip = match access {
         Access::Write => Some(tip),
         Access::Read => {
@@ -280,11 +285,16 @@ fn open_log(
 }
 
 /// Writes down where the log ends, so that damage before it is told from a torn batch.
-fn keep_floor(manifest: &mut ManifestFile, tip: &Tip, segment_size: u64) -> Result<(), DiskError> {
-    let floor = tip
-        .segment
-        .as_ref()
-        .map_or_else(Floor::default, |segment| recovery::floor_at(segment.number(), &tip.place));
+fn keep_floor(
+    manifest: &mut ManifestFile,
+    layout: &Layout,
+    tip: &Tip,
+    segment_size: u64,
+) -> Result<(), DiskError> {
+    let floor = match &tip.segment {
+        Some(segment) => segment.floor(layout, &tip.place),
+        None => Floor::default(),
+    };
     if floor == manifest.get().floor && segment_size == manifest.get().segment_size {
         return Ok(());
     }
@@ -314,16 +324,6 @@ fn open_beside(log: &Arc<Log>, access: Access) -> Beside {
         lives,
         frontier,
     })
-}
-
-fn open_watermark(io: &Arc<dyn Io>, layout: &Layout) -> Result<Arc<dyn File>, DiskError> {
-    let path = layout.watermark();
-    match io.create(&path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            io.open_writable(&path).map_err(DiskError::io("open", &path))
-        }
-        created => created.map_err(DiskError::io("create", &path)),
-    }
 }
 
 /// Opens the runs of the index. Those that are damaged or missing, and all behind them, are lost:

@@ -43,7 +43,7 @@ impl Default for OpenOptions {
             read_only: false,
             inline: false,
             segment_size: None,
-            run_count: 131_072,
+            run_count: 16_384,
             name: String::new(),
             rights: Rights::Application,
             io: Arc::new(SystemIo::new()),
@@ -81,7 +81,7 @@ impl OpenOptions {
         self
     }
 
-    /// How many events the index keeps in memory before it writes a run: 131,072 by default.
+    /// How many events the index keeps in memory before it writes a run: 16,384 by default.
     /// Fewer take less memory and more merging. At least 16.
     #[must_use]
     pub fn run_count(mut self, count: u32) -> Self {

@@ -1,7 +1,8 @@
 //! Opening: finding out what the disk holds.
 //!
-//! Everything but the segment written last is as it was left. Of that one, batches are valid up to
-//! some place, and what follows is one of three things:
+//! Everything that the manifest's floor knows is as it was left, and so is every segment but the one
+//! written last. Of that one, batches are valid up to some place, and what follows is one of three
+//! things:
 //!
 //! - zeros: the log ends there;
 //! - the torn remains of one batch that was never acknowledged: they are kept aside and zeroed;
@@ -17,9 +18,11 @@ use bytes::Bytes;
 use crate::error::DiskError;
 use crate::format::batch::{BATCH_ALIGNMENT, BATCH_HEADER_SIZE, BATCH_MAGIC, BatchHeader};
 use crate::format::manifest::{Floor, Manifest};
+use crate::format::record::Record;
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::growing::GrowingOffsets;
 use crate::io::{File, Io, SeededBug};
-use crate::layout::{Layout, parse_offsets_name, parse_segment_name};
+use crate::layout::{Layout, parse_growing_offsets_name, parse_offsets_name, parse_segment_name};
 use crate::segment::{Segment, Segments, is_zero, write_new_file};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
@@ -38,6 +41,8 @@ pub(crate) enum Access {
 pub(crate) struct Found {
     pub(crate) segments: Segments,
     pub(crate) tip: Tip,
+    /// Events whose batches were walked.
+    pub(crate) checked_count: u64,
     /// Bytes of a torn batch that were taken out of the log.
     pub(crate) torn_size: u64,
 }
@@ -62,7 +67,8 @@ pub(crate) fn find_log(
         let Some(head) = heads.pop() else {
             let place = Place { offset: 0, sequence: 1, previous_crc: 0, position: 1 };
             let tip = Tip { segment: None, next_segment: 1, place, last_recorded_at: i64::MIN };
-            return Ok(Found { segments: Segments::default(), tip, torn_size });
+            let segments = Segments::default();
+            return Ok(Found { segments, tip, checked_count: 0, torn_size });
         };
         let end = finder.walk(&head)?;
         if access == Access::Write {
@@ -94,7 +100,11 @@ struct End {
     /// The bytes of the segment.
     bytes: Bytes,
     offsets: Vec<u32>,
-    /// Where the last valid batch begins.
+    /// What is on disk of them.
+    growing_offsets: GrowingOffsets,
+    /// How many of them are of batches that were walked.
+    checked_count: u64,
+    /// Where the last valid batch begins, if it is not before the manifest's floor.
     last_batch: Option<u64>,
     last_recorded_at: i64,
 }
@@ -126,9 +136,11 @@ impl Finder<'_> {
         for number in numbers {
             let path = self.layout.segment(number, self.generation(number));
             let file = self.open(&path)?;
-            if number >= self.manifest.floor.segment {
+            let floor = self.manifest.floor;
+            if number >= floor.segment {
                 // The system's memory may show what the disk does not hold, the head included.
-                file.forget().map_err(DiskError::io("read", &path))?;
+                let from = if number > floor.segment { 0 } else { floor.offset };
+                file.forget(from).map_err(DiskError::io("read", &path))?;
             }
             match Segment::read_header(self.layout, &file, number, self.generation(number)) {
                 Ok(header) => {
@@ -156,8 +168,10 @@ impl Finder<'_> {
     /// Whether a file beside the segments is the remains of a step that a crash cut off.
     fn is_stray(&self, name: &str) -> bool {
         let table = parse_offsets_name(name);
+        let growing = parse_growing_offsets_name(name);
         Path::new(name).extension().is_some_and(|own| own == "new")
             || table.is_some_and(|(number, generation)| generation != self.generation(number))
+            || growing.is_some_and(|number| number != self.manifest.floor.segment)
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn File>, DiskError> {
@@ -169,14 +183,16 @@ impl Finder<'_> {
     }
 
     /// All bytes of a file that somebody may be writing to, if it is not us: as they are at one
-    /// moment, or nearly, so that a batch and one after it are not seen apart.
-    fn bytes_of(&self, file: &Arc<dyn File>) -> std::io::Result<Bytes> {
+    /// moment, or nearly, so that a batch and one after it are not seen apart. Those before `from`
+    /// may be missing.
+    fn bytes_of(&self, file: &Arc<dyn File>, from: u64) -> std::io::Result<Bytes> {
         let size = file.size()?;
         match self.access {
             Access::Write => file.bytes(0..size),
             Access::Read => {
                 let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-                file.read_at(&mut bytes, 0)?;
+                let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+                file.read_at(&mut bytes[from..], from as u64)?;
                 Ok(bytes.into())
             }
         }
@@ -199,7 +215,7 @@ impl Finder<'_> {
         error: DiskError,
     ) -> Result<(), DiskError> {
         let path = self.layout.segment(number, 0);
-        let bytes = self.bytes_of(file).map_err(DiskError::io("read", &path))?;
+        let bytes = self.bytes_of(file, 0).map_err(DiskError::io("read", &path))?;
         if has_two_batches(&bytes) {
             return Err(error);
         }
@@ -212,18 +228,57 @@ impl Finder<'_> {
         self.remove(&path)
     }
 
+    /// Where the walk of the segment written last begins: at the manifest's floor, if all that is
+    /// to be known of what is before it was written down, and at the first batch otherwise.
+    fn begin(&self, head: &Head) -> Result<End, DiskError> {
+        let path = self.layout.segment(head.header.number, head.header.generation);
+        if let Some(end) = self.begin_at_floor(head) {
+            return Ok(end);
+        }
+        let bytes = self.bytes_of(&head.file, 0).map_err(DiskError::io("read", &path))?;
+        Ok(End {
+            place: Place::first_of(&head.header),
+            bytes,
+            offsets: Vec::new(),
+            growing_offsets: GrowingOffsets::default(),
+            checked_count: 0,
+            last_batch: None,
+            last_recorded_at: head.header.first_recorded_at,
+        })
+    }
+
+    fn begin_at_floor(&self, head: &Head) -> Option<End> {
+        let (floor, header) = (self.manifest.floor, &head.header);
+        if floor.segment != header.number || header.generation > 0 {
+            return None;
+        }
+        let place = place_at(&floor)?;
+        let count = usize::try_from(place.position.checked_sub(header.first_position)?).ok()?;
+        let file = self.open(&self.layout.growing_offsets(header.number)).ok()?;
+        let (growing_offsets, offsets) = GrowingOffsets::read(file, header, count)?;
+        let last = u64::from(*offsets.last()?);
+        let bytes = self.bytes_of(&head.file, last).ok()?;
+        let record = bytes.get(usize::try_from(last).ok()?..usize::try_from(place.offset).ok()?)?;
+        let record = Record::decode(record, header.seed(), floor.position).ok()?;
+        let last_recorded_at = record.recorded_at();
+        let (checked_count, last_batch) = (0, None);
+        Some(End {
+            place,
+            bytes,
+            offsets,
+            growing_offsets,
+            checked_count,
+            last_batch,
+            last_recorded_at,
+        })
+    }
+
     /// Walks the valid batches of the segment written last.
     fn walk(&self, head: &Head) -> Result<End, DiskError> {
         let path = self.layout.segment(head.header.number, head.header.generation);
-        let bytes = self.bytes_of(&head.file).map_err(DiskError::io("read", &path))?;
         let seed = head.header.seed();
-        let mut end = End {
-            place: Place::first_of(&head.header),
-            bytes: bytes.clone(),
-            offsets: Vec::new(),
-            last_batch: None,
-            last_recorded_at: head.header.first_recorded_at,
-        };
+        let mut end = self.begin(head)?;
+        let bytes = end.bytes.clone();
         let reason = loop {
             let batch = if self.io.has_bug(SeededBug::SkipBatchChecksum) {
                 Batch::read_unsummed(&bytes, seed, end.place)
@@ -240,6 +295,7 @@ impl Finder<'_> {
                 end.offsets.push(offset);
                 end.last_recorded_at = record.recorded_at();
             }
+            end.checked_count += u64::from(batch.header.count);
             end.last_batch = Some(end.place.offset);
             end.place = batch.next();
         };
@@ -342,7 +398,8 @@ impl Finder<'_> {
             self.remove_table(&last.header)?;
         }
         let next_segment = last.header.number + 1;
-        let segment = Segment::growing(self.io, self.layout, last.header, last.file, 0);
+        let segment = Segment::growing(self.io, self.layout, last.header, last.file, 0)
+            .with_growing_offsets(end.growing_offsets);
         segment.publish(end.place.offset, end.offsets);
         let segment = Arc::new(segment);
         segments.push(Arc::clone(&segment));
@@ -352,7 +409,8 @@ impl Finder<'_> {
             place: end.place,
             last_recorded_at: end.last_recorded_at,
         };
-        Ok(Found { segments: Segments::new(segments), tip, torn_size })
+        let (segments, checked_count) = (Segments::new(segments), end.checked_count);
+        Ok(Found { segments, tip, checked_count, torn_size })
     }
 
     /// Removes the table of the segment that the log goes on in. It had been full already if it has
@@ -415,6 +473,16 @@ pub(crate) fn has_two_batches(bytes: &[u8]) -> bool {
         .map(|sequence| u64::from_le_bytes(*sequence));
     let Some(first) = sequences.next() else { return false };
     sequences.any(|sequence| sequence == first.wrapping_add(1))
+}
+
+/// Where the batch behind a floor goes.
+fn place_at(floor: &Floor) -> Option<Place> {
+    Some(Place {
+        offset: floor.offset,
+        sequence: floor.sequence.checked_add(1)?,
+        previous_crc: floor.header_crc,
+        position: floor.position.checked_add(1)?,
+    })
 }
 
 /// The floor that says: the log is whole up to this tip.

@@ -1,18 +1,22 @@
 //! Segments: the files that hold the log, and where each record is in them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
 use crate::error::DiskError;
+use crate::format::manifest::Floor;
 use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader};
 use crate::format::record::Record;
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::growing::GrowingOffsets;
 use crate::io::{File, Io, SeededBug};
 use crate::layout::Layout;
+use crate::recovery::floor_at;
 use crate::walk::{Batch, Place};
 
 /// Bytes that a processor fetches at once.
@@ -40,6 +44,8 @@ pub(crate) struct Segment {
     settled: RwLock<Bytes>,
     /// Never held while reading a file.
     offsets: RwLock<Offsets>,
+    /// What is on disk of the offsets of a segment that is being written. Held while adding to it.
+    growing_offsets: Mutex<GrowingOffsets>,
 }
 
 enum Offsets {
@@ -100,7 +106,14 @@ impl Segment {
             end: AtomicU64::new(end),
             settled: RwLock::new(Bytes::new()),
             offsets: RwLock::new(offsets),
+            growing_offsets: Mutex::default(),
         }
+    }
+
+    /// The same segment, of whose offsets so much is on disk.
+    #[must_use]
+    pub(crate) fn with_growing_offsets(self, known: GrowingOffsets) -> Self {
+        Self { growing_offsets: Mutex::new(known), ..self }
     }
 
     /// Opens a segment's file and reads its head.
@@ -233,6 +246,15 @@ impl Segment {
         })
     }
 
+    /// Lets go of the memory that the records of some positions take where the file is mapped.
+    fn release(&self, positions: RangeInclusive<u64>) -> Result<(), DiskError> {
+        let begin = self.offset_of(*positions.start())?;
+        // The last record's own bytes may stay: where they end is not worth a look.
+        let end = self.offset_of(*positions.end())?;
+        self.file.release(begin.into()..end.into());
+        Ok(())
+    }
+
     /// How many events the segment has.
     pub(crate) fn count(&self) -> Result<u64, DiskError> {
         self.with_offsets(|offsets| offsets.count() as u64)
@@ -301,9 +323,35 @@ impl Segment {
         }
     }
 
+    /// What the manifest may say of the log while the next batch of this segment would be at `place`.
+    /// Where the records before it are is written down first, so that opening need not walk them.
+    pub(crate) fn floor(&self, layout: &Layout, place: &Place) -> Floor {
+        // Without it, the next opening walks the segment as a whole.
+        let _slower = self.write_growing_offsets(layout, place.position);
+        floor_at(self.number(), place)
+    }
+
+    /// Writes down where the records before the position `next` are. On `Ok` that is durable.
+    fn write_growing_offsets(&self, layout: &Layout, next: u64) -> Result<(), DiskError> {
+        let mut known = self.growing_offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = usize::try_from(next.saturating_sub(self.first()));
+        let new = match &*self.offsets.read().unwrap_or_else(PoisonError::into_inner) {
+            Offsets::Growing(offsets) => {
+                let count = count.unwrap_or(usize::MAX).min(offsets.len());
+                offsets.get(known.count()..count).unwrap_or_default().to_vec()
+            }
+            // The segment is full, and has a table.
+            Offsets::Unread | Offsets::Table(_) => return Ok(()),
+        };
+        known.add(&*self.io, layout, &self.header, &new)
+    }
+
     /// Writes the table of a segment that is full now, so that opening need not walk it.
     pub(crate) fn write_offsets_file(&self, layout: &Layout) -> Result<(), DiskError> {
-        let (mut offsets, end) = self.compute_offsets()?;
+        let (mut offsets, end) = match self.offsets_in_memory() {
+            Some(offsets) => (offsets, self.end()),
+            None => self.compute_offsets()?,
+        };
         if self.io.has_bug(SeededBug::LoseLastOfSegment) {
             offsets.pop();
         }
@@ -317,7 +365,21 @@ impl Segment {
         self.io.sync_dir(&directory).map_err(DiskError::io("sync", &directory))?;
         // From here on the table is read from its file: the heap is for the active segment.
         *self.offsets.write().unwrap_or_else(PoisonError::into_inner) = Offsets::Unread;
+        *self.growing_offsets.lock().unwrap_or_else(PoisonError::into_inner) =
+            GrowingOffsets::default();
+        if self.header.generation == 0 {
+            // There may be none, and one that stays is removed by the next opening.
+            let _stays = self.io.remove(&layout.growing_offsets(self.number()));
+        }
         Ok(())
+    }
+
+    /// The offsets of a segment that was written since it was opened.
+    fn offsets_in_memory(&self) -> Option<Vec<u32>> {
+        match &*self.offsets.read().unwrap_or_else(PoisonError::into_inner) {
+            Offsets::Growing(offsets) => Some(offsets.clone()),
+            Offsets::Unread | Offsets::Table(_) => None,
+        }
     }
 
     /// Gives back the memory for the offsets of a segment that another process filled, once it has
@@ -365,11 +427,7 @@ fn encode_offsets(offsets: &[u32]) -> Bytes {
 }
 
 /// Writes a file that is not there yet, or the remains of an attempt to, and syncs it.
-pub(crate) fn write_new_file(
-    io: &dyn Io,
-    path: &std::path::Path,
-    bytes: &[u8],
-) -> Result<(), DiskError> {
+pub(crate) fn write_new_file(io: &dyn Io, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let file = match io.create(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -381,6 +439,16 @@ pub(crate) fn write_new_file(
     };
     file.write_at(bytes, 0).map_err(DiskError::io("write", path))?;
     file.sync().map_err(DiskError::io("sync", path))
+}
+
+/// A file for writing, as it is where it is there already.
+pub(crate) fn create_or_open(io: &dyn Io, path: &Path) -> Result<Arc<dyn File>, DiskError> {
+    match io.create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            io.open_writable(path).map_err(DiskError::io("open", path))
+        }
+        created => created.map_err(DiskError::io("create", path)),
+    }
 }
 
 /// Whether all bytes are zero.
@@ -427,7 +495,7 @@ impl Segments {
         let segment = after.checked_sub(1).and_then(|index| self.0.get(index));
         let segment = segment.ok_or_else(|| {
             let reason = format!("no segment holds position {position}");
-            DiskError::corrupt(std::path::Path::new("segments"), 0, reason)
+            DiskError::corrupt(Path::new("segments"), 0, reason)
         })?;
         Ok((segment, self.0.get(after).map_or(u64::MAX, |next| next.first() - 1)))
     }
@@ -446,6 +514,19 @@ impl Segments {
             segment.fetch(inside.iter().copied());
             rest = after;
         }
+    }
+
+    /// Lets go of the memory that the records of some positions take where files are mapped. Who
+    /// looks at them later gets them from the system again.
+    pub(crate) fn release(&self, positions: RangeInclusive<u64>) -> Result<(), DiskError> {
+        let mut next = *positions.start();
+        while next <= *positions.end() {
+            let (segment, last) = self.find_stretch(next)?;
+            let last = last.min(*positions.end());
+            segment.release(next..=last)?;
+            next = last + 1;
+        }
+        Ok(())
     }
 
     /// Looks at the record of `position`.

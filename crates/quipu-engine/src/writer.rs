@@ -145,22 +145,6 @@ impl Writer {
         std::mem::take(&mut self.has_rolled) || index.has_joints() || index.frozen_count() > 0
     }
 
-    /// Writes down that the log is whole up to here, so that damage is told from a torn batch.
-    pub(crate) fn write_floor(&self) -> Result<(), DiskError> {
-        let Some(active) = self.active.as_ref().filter(|active| !active.is_new) else {
-            return Ok(());
-        };
-        if self.log.health.has_failed() {
-            return Ok(());
-        }
-        let floor = floor_at(active.segment.number(), &self.place);
-        let mut manifest = self.log.manifest();
-        if manifest.get().floor == floor {
-            return Ok(());
-        }
-        manifest.change(|manifest| manifest.floor = floor)
-    }
-
     fn check_health(&self) -> Result<(), AppendError> {
         if self.log.health.is_open() { Ok(()) } else { Err(AppendError::Closed) }
     }
@@ -243,7 +227,9 @@ impl Writer {
             }
         })?;
         self.log.install_segment(Arc::clone(&next.segment));
+        let segment = Arc::clone(&next.segment);
         self.enter(Active { is_new: false, ..next });
+        self.log.set_tip(&segment, self.place);
         Ok(())
     }
 
@@ -388,6 +374,7 @@ impl Writer {
         }
         let position = sealed.next.position - 1;
         self.write_watermark(segment.number(), sealed.next.offset, position);
+        self.log.set_tip(segment, sealed.next);
         self.log.watermark.raise(position, Touched::Streams(sealed.touched()));
     }
 

@@ -264,7 +264,7 @@ impl Keeper {
             return Err(error);
         }
         // A sync that failed may have left bytes in memory that the disk does not hold.
-        file.forget().map_err(BesideError::io("read", &path))?;
+        file.forget(0).map_err(BesideError::io("read", &path))?;
         // It had content before it had its name; redb would take it for one to begin with.
         if file.size().map_err(BesideError::io("read", &path))? == 0 {
             return Err(BesideError::corrupt("the side database (it is empty)"));

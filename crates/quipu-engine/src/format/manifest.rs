@@ -36,7 +36,9 @@ pub(crate) struct Manifest {
 }
 
 /// The end of the log when it was known to be whole: damage at or below it is corruption.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// One that knows more of a log is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Floor {
     /// The segment of the last batch; 0 while there is none.
     pub(crate) segment: u64,
@@ -72,6 +74,11 @@ impl Manifest {
             Ok(index) => self.rewritten[index].1 = generation,
             Err(index) => self.rewritten.insert(index, (segment, generation)),
         }
+    }
+
+    /// Writes down how far the log is whole, if that is more than is known.
+    pub(crate) fn raise_floor(&mut self, floor: Floor) {
+        self.floor = self.floor.max(floor);
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

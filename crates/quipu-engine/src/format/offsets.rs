@@ -1,4 +1,5 @@
-//! Where each record of a full segment begins: a table beside the segment, made from it.
+//! Where each record of a segment begins: a table beside a full segment, and chunks of one beside the
+//! segment that is being written.
 
 use quipu_core::LogId;
 
@@ -19,6 +20,61 @@ pub(crate) struct OffsetsHeader {
     pub(crate) end: u32,
     pub(crate) first_position: u64,
     pub(crate) count: u64,
+}
+
+const CHUNK_MAGIC: [u8; 8] = *b"QuipuOfC";
+/// Bytes before the first offset of a chunk.
+pub(crate) const CHUNK_HEADER_SIZE: usize = 56;
+
+/// The offsets of consecutive records of a segment that is being written. Its file has one chunk
+/// behind the other, each written when the manifest was about to know the log up to there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OffsetsChunk {
+    pub(crate) log: LogId,
+    pub(crate) segment: u64,
+    /// The position of the first of them.
+    pub(crate) first_position: u64,
+}
+
+impl OffsetsChunk {
+    /// The whole chunk.
+    pub(crate) fn encode(&self, offsets: &[u32]) -> Vec<u8> {
+        let table: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+        let mut bytes = self.encode_head(offsets.len() as u64, checksum(0, &table));
+        bytes.extend_from_slice(&table);
+        bytes
+    }
+
+    fn encode_head(&self, count: u64, table_crc: u32) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(CHUNK_HEADER_SIZE);
+        bytes.extend_from_slice(&CHUNK_MAGIC);
+        bytes.extend_from_slice(self.log.as_uuid().as_bytes());
+        bytes.extend_from_slice(&self.segment.to_le_bytes());
+        bytes.extend_from_slice(&self.first_position.to_le_bytes());
+        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes.extend_from_slice(&table_crc.to_le_bytes());
+        let crc = checksum(0, &bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        debug_assert_eq!(bytes.len(), CHUNK_HEADER_SIZE);
+        bytes
+    }
+
+    /// The offsets of the chunk that `bytes` begin with, if it is this one and whole, and the bytes
+    /// behind it.
+    pub(crate) fn decode<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> Option<(impl ExactSizeIterator<Item = u32> + use<'a>, &'a [u8])> {
+        let (head, rest) = bytes.split_at_checked(CHUNK_HEADER_SIZE)?;
+        let mut fields = Fields::new(&head[40..]);
+        let (count, table_crc) = (fields.u64()?, fields.u32()?);
+        let size = usize::try_from(count.checked_mul(4)?).ok()?;
+        let (table, rest) = rest.split_at_checked(size)?;
+        let is_whole =
+            self.encode_head(count, table_crc) == head && checksum(0, table) == table_crc;
+        let (table, _) = table.as_chunks();
+        is_whole.then(|| (table.iter().map(|offset| u32::from_le_bytes(*offset)), rest))
+    }
 }
 
 impl OffsetsHeader {

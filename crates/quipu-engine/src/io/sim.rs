@@ -489,11 +489,11 @@ impl File for SimFile {
         Ok(Bytes::copy_from_slice(state.file(self.number)?.content.slice(range)?))
     }
 
-    fn forget(&self) -> Result<()> {
+    fn forget(&self, offset: u64) -> Result<()> {
         let mut state = self.disk.state();
         let turn = state.begin(Effect::Changes, || format!("forget {}", self.path.display()))?;
         turn.go()?;
-        state.file(self.number)?.content.forget();
+        state.file(self.number)?.content.forget(offset);
         turn.end()
     }
 }

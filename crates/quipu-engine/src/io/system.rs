@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use quipu_core::Timestamp;
 
 use super::{File, Io, Lock};
@@ -283,22 +283,40 @@ impl File for SystemFile {
         }
     }
 
-    fn forget(&self) -> Result<()> {
+    #[expect(unsafe_code, reason = "advice that changes anonymous memory is given the same way")]
+    fn release(&self, range: Range<u64>) {
+        let mapping = self.mapping.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(mapping) = mapping else { return };
+        let [start, end] = [range.start, range.end]
+            .map(|at| usize::try_from(at).unwrap_or(usize::MAX).min(mapping.len()));
+        if start < end {
+            // SAFETY: the mapping is of a file and for reading only, so that its pages hold nothing
+            // that the file does not: who reads one again gets the same bytes.
+            let _taken_until_needed_elsewhere = unsafe {
+                mapping.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+            };
+        }
+    }
+
+    fn forget(&self, offset: u64) -> Result<()> {
         // Mapped pages are not forgotten.
         self.unmap();
-        forget(&self.file)
+        forget(&self.file, offset)
     }
 }
 
 #[cfg(not(any(target_vendor = "apple", target_os = "openbsd")))]
-fn forget(file: &StdFile) -> Result<()> {
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+fn forget(file: &StdFile, offset: u64) -> Result<()> {
+    /// A page that is not asked for as a whole is kept. No system has larger ones.
+    const PAGE_SIZE_MAX: u64 = 64 << 10;
+    let begin = offset - offset % PAGE_SIZE_MAX;
+    rustix::fs::fadvise(file, begin, None, rustix::fs::Advice::DontNeed)?;
     Ok(())
 }
 
 /// These systems have no such call; reads then come from memory, as they would have anyway.
 #[cfg(any(target_vendor = "apple", target_os = "openbsd"))]
-fn forget(_file: &StdFile) -> Result<()> {
+fn forget(_file: &StdFile, _offset: u64) -> Result<()> {
     Ok(())
 }
 

@@ -251,7 +251,7 @@ fn what_was_synced_and_forgotten_is_read_again(io: &dyn Io, dir: &Path) {
     let before = file.bytes(0..10_000).unwrap();
 
     file.sync().unwrap();
-    file.forget().unwrap();
+    file.forget(0).unwrap();
 
     assert_eq!(file.bytes(0..10_000).unwrap(), before);
 }

@@ -201,7 +201,7 @@ fn check(
 ) -> Result<Segment, DiskError> {
     // The system's memory may show what the disk does not hold.
     let path = log.layout.segment(header.number, header.generation);
-    file.forget().map_err(DiskError::io("read", &path))?;
+    file.forget(0).map_err(DiskError::io("read", &path))?;
     let rewritten = Segment::full(&log.io, &log.layout, header, file)?;
     if u32::try_from(rewritten.end()).is_err() {
         return Err(too_large(segment));

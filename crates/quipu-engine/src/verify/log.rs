@@ -309,6 +309,9 @@ impl<'a, 'b> Walk<'a, 'b> {
             let reason = "the batch before is not the one that the manifest knows";
             self.findings.report(&current.path, place.offset, reason);
         }
+        if is_there {
+            self.check_growing_offsets(current);
+        }
     }
 
     /// Looks at the batch at `place`.

@@ -189,7 +189,11 @@ impl File for SlowFile {
         self.file.bytes(range)
     }
 
-    fn forget(&self) -> Result<()> {
-        self.file.forget()
+    fn release(&self, range: Range<u64>) {
+        self.file.release(range);
+    }
+
+    fn forget(&self, offset: u64) -> Result<()> {
+        self.file.forget(offset)
     }
 }

@@ -114,6 +114,11 @@ fn tables_of_offsets() {
 }
 
 #[test]
+fn offsets_of_segments_that_are_being_written() {
+    torment(&samples(".growing"), 100_000, fuzzing::growing_offsets);
+}
+
+#[test]
 fn watermarks() {
     torment(&samples("watermark"), 200_000, fuzzing::watermark);
 }

@@ -19,7 +19,8 @@ use quipu_engine::io::Io;
 use quipu_engine::io::sim::SimDisk;
 use quipu_engine::{Engine, OpenOptions, ScavengeOptions, restore_with};
 
-const VERSION: &str = "v1";
+/// What earlier versions wrote, in order; the last is what today's writes.
+const VERSIONS: [&str; 2] = ["v1", "v1.1"];
 /// 2026-01-01 00:00 UTC, in microseconds.
 const BEGIN: i64 = 1_767_225_600_000_000;
 
@@ -211,8 +212,17 @@ fn restored() -> Files {
     author.files("/restored")
 }
 
-fn directory_of(store: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(VERSION).join(store)
+fn directory_of(version: &str, store: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version).join(store)
+}
+
+fn today() -> &'static str {
+    VERSIONS[VERSIONS.len() - 1]
+}
+
+/// Every golden store of every version.
+fn all_stores() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VERSIONS.into_iter().flat_map(|version| STORES.map(|(store, _)| (version, store)))
 }
 
 /// Puts a store's files where a store is.
@@ -269,7 +279,7 @@ fn describe(engine: &Engine) -> String {
 }
 
 fn write_golden(store: &str, files: &Files) {
-    let directory = directory_of(store);
+    let directory = directory_of(today(), store);
     if directory.exists() {
         fs::remove_dir_all(&directory).unwrap();
     }
@@ -288,8 +298,13 @@ fn write_golden(store: &str, files: &Files) {
     fs::write(directory.join("events.txt"), describe(&engine)).unwrap();
 }
 
+/// The files of today's golden store.
 pub(crate) fn read_golden(store: &str) -> Files {
-    let directory = directory_of(store);
+    read_version(today(), store)
+}
+
+fn read_version(version: &str, store: &str) -> Files {
+    let directory = directory_of(version, store);
     let sizes = fs::read_to_string(directory.join("sizes.txt")).unwrap();
     let read = |line: &str| {
         let (size, name) = line.split_once(' ').unwrap();
@@ -321,14 +336,15 @@ fn today_s_encoder_gives_the_golden_bytes() {
 
 #[test]
 fn golden_stores_open_for_writing_with_exactly_their_events() {
-    for (store, _) in STORES {
-        let expected = fs::read_to_string(directory_of(store).join("events.txt")).unwrap();
-        let disk = materialize(&read_golden(store));
+    for (version, store) in all_stores() {
+        let events = directory_of(version, store).join("events.txt");
+        let expected = fs::read_to_string(events).unwrap();
+        let disk = materialize(&read_version(version, store));
         let io = || Arc::new(disk.clone());
 
         let engine = OpenOptions::new().inline(true).io(io()).open("/store").unwrap();
-        assert_eq!(describe(&engine), expected, "{store}");
-        assert_eq!(engine.recovery().torn_size > 0, store == "unclean", "{store}");
+        assert_eq!(describe(&engine), expected, "{version}/{store}");
+        assert_eq!(engine.recovery().torn_size > 0, store == "unclean", "{version}/{store}");
         assert_eq!(engine.recovery().lost_run_count, 0, "{store}");
 
         let event = NewEvent::json("OrderPlaced", "{}").unwrap();
@@ -342,9 +358,10 @@ fn golden_stores_open_for_writing_with_exactly_their_events() {
 
 #[test]
 fn golden_stores_open_for_reading_with_exactly_their_events() {
-    for (store, _) in STORES {
-        let expected = fs::read_to_string(directory_of(store).join("events.txt")).unwrap();
-        let disk = materialize(&read_golden(store));
+    for (version, store) in all_stores() {
+        let events = directory_of(version, store).join("events.txt");
+        let expected = fs::read_to_string(events).unwrap();
+        let disk = materialize(&read_version(version, store));
         let files = disk.files();
 
         let options = OpenOptions::new().read_only(true).inline(true).io(Arc::new(disk.clone()));
@@ -357,17 +374,19 @@ fn golden_stores_open_for_reading_with_exactly_their_events() {
 
 #[test]
 fn golden_indexes_find_what_the_log_holds() {
-    let disk = materialize(&read_golden("many"));
-    let options = OpenOptions::new().read_only(true).inline(true).io(Arc::new(disk));
-    let engine = options.open("/store").unwrap();
-    assert!(engine.recovery().indexed_count < 200, "the runs are used");
+    for version in VERSIONS {
+        let disk = materialize(&read_version(version, "many"));
+        let options = OpenOptions::new().read_only(true).inline(true).io(Arc::new(disk));
+        let engine = options.open("/store").unwrap();
+        assert!(engine.recovery().indexed_count < 200, "the runs are used");
 
-    for kind in 0..7 {
-        let query: Query = format!("tag:kind:{kind}").parse().unwrap();
-        let read = block_on(engine.read_all(ReadAll::new(query))).unwrap();
-        let found = block_on(collect(read.batches)).unwrap();
-        let positions: Vec<_> = found.iter().map(|event| event.position.get()).collect();
-        let expected: Vec<u64> = (0..200).filter(|n| n % 7 == kind).map(|n| n + 1).collect();
-        assert_eq!(positions, expected);
+        for kind in 0..7 {
+            let query: Query = format!("tag:kind:{kind}").parse().unwrap();
+            let read = block_on(engine.read_all(ReadAll::new(query))).unwrap();
+            let found = block_on(collect(read.batches)).unwrap();
+            let positions: Vec<_> = found.iter().map(|event| event.position.get()).collect();
+            let expected: Vec<u64> = (0..200).filter(|n| n % 7 == kind).map(|n| n + 1).collect();
+            assert_eq!(positions, expected, "{version}");
+        }
     }
 }

@@ -9,6 +9,7 @@ mod contract;
 mod decoders;
 mod follow;
 mod golden;
+mod opening;
 mod sample;
 mod scavenge;
 mod sim;

@@ -168,11 +168,13 @@ impl Served {
 fn facts_of(engine: &Engine, directory: &Path) -> anyhow::Result<Vec<Fact>> {
     let identity = engine.identity();
     let frontier = block_on(engine.frontier())?;
-    let Recovery { indexed_count, torn_size, lost_run_count, .. } = *engine.recovery();
+    let Recovery { checked_count, indexed_count, torn_size, lost_run_count, .. } =
+        *engine.recovery();
     let mut facts = vec![
         fact("data", Value::Text(directory.display().to_string())),
         fact("log", Value::Text(identity.name)),
         fact("last", Value::Place(frontier.get())),
+        fact("checked_again", Value::Count(checked_count)),
         fact("indexed_again", Value::Count(indexed_count)),
     ];
     if torn_size > 0 {

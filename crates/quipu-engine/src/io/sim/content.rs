@@ -122,14 +122,15 @@ impl Content {
     }
 
     /// Drops what the system keeps of the file in memory, but for what waits to be written.
-    pub(super) fn forget(&mut self) {
-        for sector in self.given_up.iter() {
+    pub(super) fn forget(&mut self, offset: u64) {
+        let first = usize::try_from(offset).unwrap_or(usize::MAX) / SECTOR_SIZE;
+        for sector in self.given_up.iter().filter(|sector| *sector >= first) {
             let range = clip(sector, self.current.len());
             for offset in range {
                 self.current[offset] = self.durable.get(offset).copied().unwrap_or(0);
             }
         }
-        self.given_up.clear();
+        self.given_up.remove_from(first);
     }
 
     /// How many things a crash would decide on.

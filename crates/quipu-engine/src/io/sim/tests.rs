@@ -293,7 +293,7 @@ fn what_a_failed_sync_gave_up_is_shown_and_never_written() {
         assert_eq!(disk.contents(Path::new("/a")).unwrap(), [2; 512], "seed {seed}");
         if disk.durable_contents(Path::new("/a")).unwrap() == [1; 512] {
             given_up += 1;
-            file.forget().unwrap();
+            file.forget(0).unwrap();
             assert_eq!(disk.contents(Path::new("/a")).unwrap(), [1; 512], "seed {seed}");
         }
     }

@@ -9,6 +9,7 @@ use crate::format::batch::{BATCH_HEADER_SIZE, BatchHeader};
 use crate::format::commitment::Stub;
 use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader};
 use crate::format::record::Record;
+use crate::growing::GrowingOffsets;
 use crate::log::keys_of;
 
 impl Walk<'_, '_> {
@@ -93,6 +94,18 @@ impl Walk<'_, '_> {
             self.findings.report(&current.path, offset, reason);
         }
         self.index.add(record, &keys, id, self.findings);
+    }
+
+    /// Compares what is on disk of the offsets of a segment that is being written, once all records
+    /// that the manifest knows were seen. What cannot be read is no damage: nobody needs it.
+    pub(super) fn check_growing_offsets(&mut self, current: &Current) {
+        let path = self.layout.growing_offsets(current.number);
+        let Ok(file) = self.io.open(&path) else { return };
+        let known = GrowingOffsets::read(file, &current.header, current.offsets.len());
+        if known.is_some_and(|(_, offsets)| offsets != current.offsets) {
+            let reason = "the offsets so far do not say where the segment's records are";
+            self.findings.report(&path, 0, reason);
+        }
     }
 
     /// Compares the table beside a full segment, if there is one.
