@@ -23,7 +23,7 @@ use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::growing::GrowingOffsets;
 use crate::io::{File, Io, SeededBug};
 use crate::layout::{Layout, parse_growing_offsets_name, parse_offsets_name, parse_segment_name};
-use crate::segment::{Segment, Segments, is_zero, write_new_file};
+use crate::segment::{Segment, Segments, used_size, write_new_file};
 use crate::walk::{Batch, Place};
 use crate::writer::Tip;
 
@@ -99,6 +99,9 @@ struct End {
     place: Place,
     /// The bytes of the segment.
     bytes: Bytes,
+    /// How many of them there are up to the last that is not zero, as far as that is looked at:
+    /// known once the walk is over.
+    used_size: usize,
     offsets: Vec<u32>,
     /// What is on disk of them.
     growing_offsets: GrowingOffsets,
@@ -222,8 +225,9 @@ impl Finder<'_> {
         if self.access == Access::Read {
             return Ok(());
         }
-        if let Some(end) = bytes.iter().rposition(|byte| *byte != 0) {
-            self.keep_aside(number, 0, &bytes[..=end])?;
+        let used_size = used_size(&bytes);
+        if used_size > 0 {
+            self.keep_aside(number, 0, &bytes[..used_size])?;
         }
         self.remove(&path)
     }
@@ -239,6 +243,7 @@ impl Finder<'_> {
         Ok(End {
             place: Place::first_of(&head.header),
             bytes,
+            used_size: 0,
             offsets: Vec::new(),
             growing_offsets: GrowingOffsets::default(),
             checked_count: 0,
@@ -265,6 +270,7 @@ impl Finder<'_> {
         Some(End {
             place,
             bytes,
+            used_size: 0,
             offsets,
             growing_offsets,
             checked_count,
@@ -299,6 +305,8 @@ impl Finder<'_> {
             end.last_batch = Some(end.place.offset);
             end.place = batch.next();
         };
+        let start = usize::try_from(end.place.offset).unwrap_or(usize::MAX);
+        end.used_size = start + used_size(bytes.get(start..).unwrap_or_default());
         self.check_end(&path, head, &end, reason)?;
         Ok(end)
     }
@@ -327,8 +335,13 @@ impl Finder<'_> {
             let reason = "the last batch is not the one that the manifest knows";
             return Err(DiskError::corrupt(path, offset, reason));
         }
-        let rest = end.bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..);
-        let rest = rest.unwrap_or_default();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        if end.used_size <= start {
+            return Ok(());
+        }
+        // The last bytes of a header may be zero.
+        let rest = end.bytes.get(start..).unwrap_or_default();
+        let rest = &rest[..rest.len().min(end.used_size - start + BATCH_HEADER_SIZE)];
         if let Some(later) = find_batch(rest, head.header.seed(), end.place.sequence + 1) {
             let reason = format!("{reason}; yet a later batch follows at byte {}", offset + later);
             return Err(DiskError::corrupt(path, offset, reason));
@@ -336,7 +349,7 @@ impl Finder<'_> {
         // A head that is whole tells how far its batch reaches.
         if let Ok((header, _)) = BatchHeader::decode(rest, head.header.seed())
             && header.sequence == end.place.sequence
-            && !rest.get(usize::try_from(header.size()).unwrap_or(usize::MAX)..).is_none_or(is_zero)
+            && offset.saturating_add(header.size()) < end.used_size as u64
         {
             return Err(DiskError::corrupt(path, offset, reason));
         }
@@ -354,15 +367,13 @@ impl Finder<'_> {
         let path = self.layout.segment(head.header.number, head.header.generation);
         let is_headless = end.place.offset == SEGMENT_HEADER_SIZE as u64 && !self.is_known(head);
         let start = if is_headless { 0 } else { end.place.offset };
-        let rest = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..);
-        let Some(rest) = rest else { return Ok(0) };
-        let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-        if is_headless && last < SEGMENT_HEADER_SIZE {
+        let torn = end.bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..end.used_size);
+        if is_headless && end.used_size <= SEGMENT_HEADER_SIZE {
             // The head alone says nothing that the segment before it does not.
             self.remove(&path)?;
             return Ok(0);
         }
-        let torn = &rest[..=last];
+        let Some(torn) = torn.filter(|torn| !torn.is_empty()) else { return Ok(0) };
         self.keep_aside(head.header.number, start, torn)?;
         if is_headless {
             self.remove(&path)?;

@@ -453,7 +453,21 @@ pub(crate) fn create_or_open(io: &dyn Io, path: &Path) -> Result<Arc<dyn File>, 
 
 /// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    used_size(bytes) == 0
+}
+
+/// How many bytes there are up to the last one that is not zero.
+pub(crate) fn used_size(bytes: &[u8]) -> usize {
+    // There are megabytes of zeros ahead of the writer: many are looked at with one instruction.
+    let mut end = bytes.len();
+    for chunk in bytes.rchunks(4 << 10) {
+        if chunk.iter().fold(0, |all, byte| all | byte) != 0 {
+            let last = chunk.iter().rposition(|byte| *byte != 0);
+            return end - chunk.len() + last.map_or(0, |last| last + 1);
+        }
+        end -= chunk.len();
+    }
+    0
 }
 
 /// The segments of a log, in order. All but the last have events.

@@ -30,7 +30,7 @@ const STEP_SIZE_MAX: u64 = 256 << 10;
 const WANTED_SIZE_MAX: u64 = 1 << 20;
 /// How far ahead of the writer zeros reach at rest: at first, and once much was written.
 const AHEAD_SIZE_MIN: u64 = 256 << 10;
-const AHEAD_SIZE_MAX: u64 = 32 << 20;
+const AHEAD_SIZE_MAX: u64 = 8 << 20;
 /// A writer that asked for nothing for so long is at rest.
 const REST: Duration = Duration::from_millis(50);
 /// What is held back, in an ordinary store; less where segments are small.

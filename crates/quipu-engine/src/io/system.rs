@@ -311,6 +311,8 @@ fn forget(file: &StdFile, offset: u64) -> Result<()> {
     const PAGE_SIZE_MAX: u64 = 64 << 10;
     let begin = offset - offset % PAGE_SIZE_MAX;
     rustix::fs::fadvise(file, begin, None, rustix::fs::Advice::DontNeed)?;
+    // Who asks reads it next: all at once is faster than a page after the other.
+    rustix::fs::fadvise(file, begin, None, rustix::fs::Advice::WillNeed)?;
     Ok(())
 }
 

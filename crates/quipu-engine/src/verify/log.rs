@@ -23,7 +23,7 @@ use crate::index::KeyHasher;
 use crate::io::Io;
 use crate::layout::Layout;
 use crate::recovery::has_two_batches;
-use crate::segment::{Segment, is_zero};
+use crate::segment::{Segment, is_zero, used_size};
 use crate::walk::Place;
 
 /// After so many bytes whoever watches is asked whether to go on.
@@ -436,8 +436,8 @@ impl<'a, 'b> Walk<'a, 'b> {
                     self.findings.report_error(error);
                     self.lose();
                 }
-            } else if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                self.verified.loose_size += last as u64 + 1;
+            } else {
+                self.verified.loose_size += used_size(&bytes) as u64;
             }
             self.findings.advance(bytes.len() as u64);
         }

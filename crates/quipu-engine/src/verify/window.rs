@@ -7,7 +7,7 @@ use std::io::Result;
 use std::sync::Arc;
 
 use crate::io::File;
-use crate::segment::is_zero;
+use crate::segment::used_size;
 
 /// How much is read at once, where there is so much.
 const READ_SIZE: u64 = 1 << 20;
@@ -58,9 +58,9 @@ impl Window {
         while at < self.size {
             let size = READ_SIZE.min(self.size - at);
             let bytes = self.get(at, size)?.unwrap_or_default();
-            if !is_zero(bytes) {
-                let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-                used = at - offset + last as u64 + 1;
+            match used_size(bytes) {
+                0 => {}
+                size => used = at - offset + size as u64,
             }
             at += size;
         }
