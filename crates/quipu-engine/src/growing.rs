@@ -24,14 +24,16 @@ pub(crate) struct GrowingOffsets {
 }
 
 impl GrowingOffsets {
-    /// Reads the offsets of the segment's first `count` records, if the file has chunks of exactly
-    /// these.
+    /// Reads the offsets of the segment's first `count` records, if the file begins with chunks of
+    /// exactly these, and they take no more than `size_max` bytes.
     pub(crate) fn read(
         file: Arc<dyn File>,
         header: &SegmentHeader,
         count: usize,
+        size_max: u64,
     ) -> Option<(Self, Vec<u32>)> {
-        let mut all = vec![0; usize::try_from(file.size().ok()?).ok()?];
+        let size = file.size().ok()?.min(size_max);
+        let mut all = vec![0; usize::try_from(size).ok()?];
         file.read_at(&mut all, 0).ok()?;
         let (mut rest, mut offsets) = (&*all, Vec::with_capacity(count.min(all.len() / 4)));
         while offsets.len() < count {

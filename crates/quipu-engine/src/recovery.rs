@@ -260,7 +260,8 @@ impl Finder<'_> {
         let place = place_at(&floor)?;
         let count = usize::try_from(place.position.checked_sub(header.first_position)?).ok()?;
         let file = self.open(&self.layout.growing_offsets(header.number)).ok()?;
-        let (growing_offsets, offsets) = GrowingOffsets::read(file, header, count)?;
+        // The records take more bytes than what says where they are.
+        let (growing_offsets, offsets) = GrowingOffsets::read(file, header, count, place.offset)?;
         let last = u64::from(*offsets.last()?);
         let bytes = self.bytes_of(&head.file, last).ok()?;
         let record = bytes.get(usize::try_from(last).ok()?..usize::try_from(place.offset).ok()?)?;
@@ -329,8 +330,7 @@ impl Finder<'_> {
         }
         if head.header.number == floor.segment
             && offset == floor.offset
-            && (end.place.sequence, end.place.previous_crc)
-                != (floor.sequence + 1, floor.header_crc)
+            && place_at(&floor) != Some(end.place)
         {
             let reason = "the last batch is not the one that the manifest knows";
             return Err(DiskError::corrupt(path, offset, reason));

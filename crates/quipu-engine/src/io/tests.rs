@@ -52,6 +52,8 @@ on_every_disk!(
     a_lock_is_held_once_and_ends_when_it_is_dropped,
     a_lock_file_says_who_holds_it,
     what_was_synced_and_forgotten_is_read_again,
+    what_was_synced_and_forgotten_in_part_is_read_again,
+    what_was_released_is_still_there,
     the_uptime_never_goes_back,
     chance_fills_all_the_bytes,
 );
@@ -254,6 +256,33 @@ fn what_was_synced_and_forgotten_is_read_again(io: &dyn Io, dir: &Path) {
     file.forget(0).unwrap();
 
     assert_eq!(file.bytes(0..10_000).unwrap(), before);
+}
+
+fn what_was_synced_and_forgotten_in_part_is_read_again(io: &dyn Io, dir: &Path) {
+    let file = io.create(&dir.join("a")).unwrap();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    file.write_at(&bytes, 0).unwrap();
+    file.sync().unwrap();
+
+    for offset in [1, 4_095, 70_000, 299_999, 300_000, 1 << 40] {
+        file.forget(offset).unwrap();
+
+        assert_eq!(file.bytes(0..300_000).unwrap(), bytes, "from {offset} on");
+    }
+}
+
+fn what_was_released_is_still_there(io: &dyn Io, dir: &Path) {
+    let file = io.create(&dir.join("a")).unwrap();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    file.write_at(&bytes, 0).unwrap();
+    let held = file.bytes(0..300_000).unwrap();
+
+    for range in [0..300_000, 5_000..200_001, 299_999..400_000, 7..7] {
+        file.release(range.clone());
+
+        assert_eq!(held, bytes, "{range:?}");
+        assert_eq!(file.bytes(100..250_000).unwrap(), bytes[100..250_000], "{range:?}");
+    }
 }
 
 fn the_uptime_never_goes_back(io: &dyn Io, _dir: &Path) {

@@ -310,7 +310,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.findings.report(&current.path, place.offset, reason);
         }
         if is_there {
-            self.check_growing_offsets(current);
+            self.check_growing_offsets(current, place.offset);
         }
     }
 

@@ -10,4 +10,5 @@ mod machine;
 mod operation;
 mod ownership;
 mod random;
+mod replays;
 mod sample;

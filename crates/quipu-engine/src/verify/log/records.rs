@@ -98,10 +98,11 @@ impl Walk<'_, '_> {
 
     /// Compares what is on disk of the offsets of a segment that is being written, once all records
     /// that the manifest knows were seen. What cannot be read is no damage: nobody needs it.
-    pub(super) fn check_growing_offsets(&mut self, current: &Current) {
+    pub(super) fn check_growing_offsets(&mut self, current: &Current, size_max: u64) {
         let path = self.layout.growing_offsets(current.number);
         let Ok(file) = self.io.open(&path) else { return };
-        let known = GrowingOffsets::read(file, &current.header, current.offsets.len());
+        let count = current.offsets.len();
+        let known = GrowingOffsets::read(file, &current.header, count, size_max);
         if known.is_some_and(|(_, offsets)| offsets != current.offsets) {
             let reason = "the offsets so far do not say where the segment's records are";
             self.findings.report(&path, 0, reason);
