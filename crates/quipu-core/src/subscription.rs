@@ -7,8 +7,9 @@
 //! # Rules of every store
 //!
 //! - A subscription to a stream shows what reads of the stream show when it is pulled: what is
-//!   hidden by then is passed over. The stream need not exist; a deleted one shows nothing until it
-//!   is revived, and then goes on with the events that revived it.
+//!   hidden by then is passed over, though it may be shown again later. The stream need not exist;
+//!   a deleted one shows nothing until it is revived, and then goes on with the events that revived
+//!   it.
 //! - Once the stream is tombstoned, what it showed right before that and the subscription has not
 //!   delivered yet still comes; then, and at every later pull, comes
 //!   [`SubscribeError::StreamTombstoned`]. The tombstone itself is not delivered. It makes no

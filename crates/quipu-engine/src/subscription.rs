@@ -207,6 +207,8 @@ fn pull_stream(
     if facts.tombstoned {
         return Err(SubscribeError::StreamTombstoned { stream: stream.clone() });
     }
+    // What is hidden now is passed over, though it may be shown again later.
+    *next = facts.last.map_or(*next, |last| last.next().max(*next));
     *looked_at = upto;
     Ok(None)
 }

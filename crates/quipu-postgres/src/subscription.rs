@@ -165,7 +165,6 @@ async fn pull_stream(
     stream: &StreamName,
     next: &mut Revision,
 ) -> Result<Pulled, SubscribeError> {
-    let nothing = Pulled { events: None, is_more: false };
     loop {
         let opened = shared.open_stream(stream, Some(*next), PAGE_COUNT).await;
         let (row, rows) = opened.map_err(subscribe_error)?;
@@ -180,8 +179,13 @@ async fn pull_stream(
                 _ => return Err(tombstoned()),
             };
         }
+        // What is hidden now is passed over, though it may be shown again later.
+        let pass = |next: &mut Revision| {
+            *next = facts.last.map_or(*next, |last| last.next().max(*next));
+            Ok(Pulled { events: None, is_more: false })
+        };
         let StreamState::Live { last } = facts.state() else {
-            return if is_tombstoned { Err(tombstoned()) } else { Ok(nothing) };
+            return if is_tombstoned { Err(tombstoned()) } else { pass(next) };
         };
         let retention = shared.retention(stream, &facts, last, None).await;
         let retention = retention.map_err(subscribe_error)?;
@@ -200,7 +204,7 @@ async fn pull_stream(
             *next = passed.next();
             continue;
         }
-        return if is_tombstoned { Err(tombstoned()) } else { Ok(nothing) };
+        return if is_tombstoned { Err(tombstoned()) } else { pass(next) };
     }
 }
 

@@ -18,6 +18,7 @@ cases!(
     being_caught_up_is_told_once,
     a_stream_subscription_delivers_no_checkpoints,
     what_retention_hides_is_passed_over,
+    what_was_passed_over_does_not_come_when_it_is_shown_again,
     a_metadata_stream_delivers_its_latest_event,
     a_deleted_stream_delivers_nothing,
     a_revived_stream_delivers_what_revived_it,
@@ -146,6 +147,19 @@ fn what_retention_hides_is_passed_over(subject: &Subject<'_>) {
     let history = subject.follow_stream("a-1", Start).events_until_caught_up();
 
     assert_eq!(types_of(&history), ["C", "D"]);
+}
+
+fn what_was_passed_over_does_not_come_when_it_is_shown_again(subject: &Subject<'_>) {
+    subject.add("a-1", &["A", "B"]);
+    subject.set_metadata("a-1", r#"{"$tb":2}"#);
+    let mut following = subject.follow_stream("a-1", Start);
+    assert!(following.events_until_caught_up().is_empty());
+
+    subject.set_metadata("a-1", "{}");
+    subject.add("a-1", &["C"]);
+
+    assert_eq!(subject.types("a-1"), ["A", "B", "C"]);
+    assert_eq!(following.types(1), ["C"]);
 }
 
 fn a_metadata_stream_delivers_its_latest_event(subject: &Subject<'_>) {

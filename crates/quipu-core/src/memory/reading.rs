@@ -148,8 +148,8 @@ fn pull_stream(
     next: &mut Revision,
 ) -> Result<Option<Delivery>, SubscribeError> {
     let mut moment = log.present();
-    let state = log.facts(stream, moment.count).state();
-    let is_tombstoned = matches!(state, StreamState::Tombstoned { .. });
+    let facts = log.facts(stream, moment.count);
+    let is_tombstoned = matches!(facts.state(), StreamState::Tombstoned { .. });
     if is_tombstoned {
         // What it showed right before the tombstone is still owed.
         moment = Moment { count: log.count_before_last(stream), ..moment };
@@ -163,6 +163,8 @@ fn pull_stream(
     if is_tombstoned {
         return Err(SubscribeError::StreamTombstoned { stream: stream.clone() });
     }
+    // What is hidden now is passed over, though it may be shown again later.
+    *next = facts.last.map_or(*next, |last| last.next().max(*next));
     Ok(None)
 }
 

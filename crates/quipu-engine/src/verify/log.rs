@@ -309,7 +309,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             let reason = "the batch before is not the one that the manifest knows";
             self.findings.report(&current.path, place.offset, reason);
         }
-        if is_there {
+        if is_there && current.is_whole {
             self.check_growing_offsets(current, place.offset);
         }
     }
