@@ -63,6 +63,13 @@ impl StreamFacts {
         }
     }
 
+    /// Where a subscription that was at `next` goes on once all that the stream shows is delivered:
+    /// what is hidden now is passed over, though it may be shown again later.
+    #[must_use]
+    pub fn pass_over(&self, next: Revision) -> Revision {
+        self.last.map_or(next, |last| last.next().max(next))
+    }
+
     /// Whether `expected` holds of the stream, apart from whether it can be written to.
     pub fn meets(&self, expected: ExpectedRevision) -> bool {
         let state = self.state();

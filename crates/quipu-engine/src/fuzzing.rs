@@ -229,9 +229,8 @@ pub fn offsets(bytes: &[u8]) {
 
 fn look_at_offsets(bytes: &[u8]) {
     let Some(head) = bytes.get(..OFFSETS_HEADER_SIZE) else { return };
-    let log: [u8; 16] = std::array::from_fn(|index| head[8 + index]);
     let expected = OffsetsHeader {
-        log: quipu_core::LogId::from_uuid(uuid::Uuid::from_bytes(log)),
+        log: log_in(head),
         segment: read_u64(head, 24),
         generation: read_u32(head, 32),
         end: 0,
@@ -243,6 +242,12 @@ fn look_at_offsets(bytes: &[u8]) {
         bytes[OFFSETS_HEADER_SIZE..].chunks_exact(4).map(|chunk| read_u32(chunk, 0)).collect();
     assert_eq!(table.len() as u64, found.count);
     assert_eq!(found.encode(&table), bytes);
+}
+
+/// The log that a header names behind its magic.
+fn log_in(head: &[u8]) -> quipu_core::LogId {
+    let log: [u8; 16] = std::array::from_fn(|index| head[8 + index]);
+    quipu_core::LogId::from_uuid(uuid::Uuid::from_bytes(log))
 }
 
 /// Reads bytes as a chunk of the offsets of a segment that is being written.
@@ -264,9 +269,8 @@ pub fn growing_offsets(bytes: &[u8]) {
 
 fn look_at_chunk(bytes: &[u8]) {
     let Some(head) = bytes.get(..CHUNK_HEADER_SIZE) else { return };
-    let log: [u8; 16] = std::array::from_fn(|index| head[8 + index]);
     let chunk = OffsetsChunk {
-        log: quipu_core::LogId::from_uuid(uuid::Uuid::from_bytes(log)),
+        log: log_in(head),
         segment: read_u64(head, 24),
         first_position: read_u64(head, 32),
     };

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::error::DiskError;
 use crate::format::manifest::Floor;
-use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader};
+use crate::format::offsets::{OFFSETS_HEADER_SIZE, OffsetsHeader, encode_offsets};
 use crate::format::record::Record;
 use crate::format::segment::{SEGMENT_HEADER_SIZE, SegmentHeader};
 use crate::growing::GrowingOffsets;
@@ -270,7 +270,7 @@ impl Segment {
         // A table that cannot be read is no loss: the segment says the same.
         let table = match self.read_offsets_file() {
             Some(table) => table,
-            None => encode_offsets(&self.compute_offsets()?.0),
+            None => encode_offsets(&self.compute_offsets()?.0).into(),
         };
         let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*offsets, Offsets::Unread) {
@@ -420,10 +420,6 @@ impl Offsets {
             Self::Unread => 0,
         }
     }
-}
-
-fn encode_offsets(offsets: &[u32]) -> Bytes {
-    offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect::<Vec<u8>>().into()
 }
 
 /// Writes a file that is not there yet, or the remains of an attempt to, and syncs it.

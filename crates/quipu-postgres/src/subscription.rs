@@ -179,9 +179,8 @@ async fn pull_stream(
                 _ => return Err(tombstoned()),
             };
         }
-        // What is hidden now is passed over, though it may be shown again later.
         let pass = |next: &mut Revision| {
-            *next = facts.last.map_or(*next, |last| last.next().max(*next));
+            *next = facts.pass_over(*next);
             Ok(Pulled { events: None, is_more: false })
         };
         let StreamState::Live { last } = facts.state() else {

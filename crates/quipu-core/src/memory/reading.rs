@@ -163,8 +163,7 @@ fn pull_stream(
     if is_tombstoned {
         return Err(SubscribeError::StreamTombstoned { stream: stream.clone() });
     }
-    // What is hidden now is passed over, though it may be shown again later.
-    *next = facts.last.map_or(*next, |last| last.next().max(*next));
+    *next = facts.pass_over(*next);
     Ok(None)
 }
 

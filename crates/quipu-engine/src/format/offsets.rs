@@ -22,6 +22,11 @@ pub(crate) struct OffsetsHeader {
     pub(crate) count: u64,
 }
 
+/// The offsets themselves, four bytes each.
+pub(crate) fn encode_offsets(offsets: &[u32]) -> Vec<u8> {
+    offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect()
+}
+
 const CHUNK_MAGIC: [u8; 8] = *b"QuipuOfC";
 /// Bytes before the first offset of a chunk.
 pub(crate) const CHUNK_HEADER_SIZE: usize = 56;
@@ -39,7 +44,7 @@ pub(crate) struct OffsetsChunk {
 impl OffsetsChunk {
     /// The whole chunk.
     pub(crate) fn encode(&self, offsets: &[u32]) -> Vec<u8> {
-        let table: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+        let table = encode_offsets(offsets);
         let mut bytes = self.encode_head(offsets.len() as u64, checksum(0, &table));
         bytes.extend_from_slice(&table);
         bytes
@@ -80,10 +85,7 @@ impl OffsetsChunk {
 impl OffsetsHeader {
     /// The whole table.
     pub(crate) fn encode(&self, offsets: &[u32]) -> Vec<u8> {
-        let mut table = Vec::with_capacity(offsets.len() * 4);
-        for offset in offsets {
-            table.extend_from_slice(&offset.to_le_bytes());
-        }
+        let table = encode_offsets(offsets);
         let mut bytes = self.encode_head();
         bytes.extend_from_slice(&checksum(0, &table).to_le_bytes());
         let crc = checksum(0, &bytes);
